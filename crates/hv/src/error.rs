@@ -1,0 +1,21 @@
+//! The host's blame.
+
+use std::io;
+
+/// The hypervisor refused something: the host is to blame, never the guest.
+#[derive(Debug, thiserror::Error)]
+#[error("{what}: {source}")]
+pub struct HvError {
+    /// What was asked for, as a person would say it: «create the VM».
+    pub what: String,
+    /// What the operating system answered.
+    #[source]
+    pub source: io::Error,
+}
+
+impl HvError {
+    /// `what` was asked for, `source` came back.
+    pub fn new(what: impl Into<String>, source: impl Into<io::Error>) -> Self {
+        Self { what: what.into(), source: source.into() }
+    }
+}

@@ -1,0 +1,236 @@
+//! A hypervisor that plays a script: for tests of machines on hosts without one.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+
+use cubie_vm_irq::{Interrupt, Spi};
+use vm_memory::GuestMemoryMmap;
+use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
+
+use crate::{Exit, Gic, HvError, Kick, Start, Vcpu, Vm};
+
+/// One thing that the scripted guest does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Reads `len` bytes (1 to 8) at `address`; what it got is in [`ScriptedVm::seen`].
+    Read {
+        /// Guest-physical address.
+        address: u64,
+        /// Bytes.
+        len: usize,
+    },
+    /// Writes `data` at `address`. Where an eventfd waits for it, that is raised and no exit happens.
+    Write {
+        /// Guest-physical address.
+        address: u64,
+        /// Bytes.
+        data: Vec<u8>,
+    },
+    /// Turns the machine off.
+    Off,
+    /// Asks for a restart.
+    Reset,
+    /// Crashes.
+    Crash,
+    /// Waits until it is kicked.
+    Sleep,
+}
+
+impl Step {
+    /// A [`Step::Write`].
+    pub fn write(address: u64, data: &[u8]) -> Self {
+        Self::Write { address, data: data.to_vec() }
+    }
+}
+
+#[derive(Default)]
+struct World {
+    seen: Vec<Vec<u8>>,
+    offloads: Vec<(u64, Option<u32>, EventFd)>,
+    lines: Vec<(Spi, EventFd)>,
+}
+
+/// The VM: its first vCPU plays the script, the others sleep.
+#[derive(Default)]
+pub struct ScriptedVm {
+    script: Option<Vec<Step>>,
+    world: Arc<Mutex<World>>,
+}
+
+impl ScriptedVm {
+    /// A VM whose vCPU 0 does `script` and then sleeps.
+    pub fn new(script: Vec<Step>) -> Self {
+        Self { script: Some(script), world: Arc::default() }
+    }
+
+    /// What each [`Step::Read`] so far has got, in order.
+    pub fn seen(&self) -> impl Fn() -> Vec<Vec<u8>> + use<> {
+        let world = Arc::clone(&self.world);
+        move || lock(&world).seen.clone()
+    }
+
+    /// The eventfd behind a wired SPI, to count its interrupts.
+    pub fn line(&self, spi: Spi) -> Option<EventFd> {
+        let world = lock(&self.world);
+        world.lines.iter().find(|(s, _)| *s == spi).and_then(|(_, fd)| fd.try_clone().ok())
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn clone(fd: &EventFd) -> Result<EventFd, HvError> {
+    fd.try_clone().map_err(|e| HvError::new("copy an eventfd", e))
+}
+
+impl Vm for ScriptedVm {
+    type Vcpu = ScriptedVcpu;
+
+    fn map_memory(&mut self, _memory: &GuestMemoryMmap) -> Result<(), HvError> {
+        Ok(())
+    }
+
+    fn create_vcpu(&mut self, index: u8, _start: Start) -> Result<ScriptedVcpu, HvError> {
+        let script = if index == 0 { self.script.take().unwrap_or_default() } else { vec![] };
+        Ok(ScriptedVcpu {
+            script: script.into(),
+            world: Arc::clone(&self.world),
+            kicked: Arc::default(),
+            buffer: [0; 8],
+            reading: None,
+        })
+    }
+
+    fn start_interrupts(&mut self) -> Result<(), HvError> {
+        Ok(())
+    }
+
+    fn gic(&self) -> Gic {
+        Gic::V2 { distributor: 0x01c8_1000, cpu_interface: 0x01c8_2000 }
+    }
+
+    fn wire_spi(&self, spi: Spi) -> Result<Interrupt, HvError> {
+        let line = EventFd::new(EFD_NONBLOCK).map_err(|e| HvError::new("make an eventfd", e))?;
+        lock(&self.world).lines.push((spi, clone(&line)?));
+        Ok(Interrupt::new(line))
+    }
+
+    fn offload_write(&self, at: u64, value: Option<u32>, fd: &EventFd) -> Result<(), HvError> {
+        lock(&self.world).offloads.push((at, value, clone(fd)?));
+        Ok(())
+    }
+}
+
+/// The vCPU of a [`ScriptedVm`].
+pub struct ScriptedVcpu {
+    script: VecDeque<Step>,
+    world: Arc<Mutex<World>>,
+    kicked: Arc<ScriptedKick>,
+    buffer: [u8; 8],
+    reading: Option<usize>,
+}
+
+/// The kick of a [`ScriptedVcpu`].
+#[derive(Default)]
+pub struct ScriptedKick {
+    pending: Mutex<bool>,
+    raised: Condvar,
+}
+
+impl Kick for Arc<ScriptedKick> {
+    fn kick(&self) {
+        *lock(&self.pending) = true;
+        self.raised.notify_all();
+    }
+}
+
+impl ScriptedVcpu {
+    /// True when an eventfd took the write.
+    fn offloaded(&self, address: u64, data: &[u8]) -> bool {
+        let value = <[u8; 4]>::try_from(data).map(u32::from_le_bytes).ok();
+        let world = lock(&self.world);
+        let hit = |(at, want, _): &&(u64, Option<u32>, EventFd)| {
+            *at == address && value.is_some() && (want.is_none() || *want == value)
+        };
+        match world.offloads.iter().find(hit) {
+            Some((_, _, fd)) => fd.write(1).is_ok(),
+            None => false,
+        }
+    }
+}
+
+impl Vcpu for ScriptedVcpu {
+    type Kick = Arc<ScriptedKick>;
+
+    fn run(&mut self) -> Result<Exit<'_>, HvError> {
+        if let Some(len) = self.reading.take() {
+            lock(&self.world).seen.push(self.buffer[..len].to_vec());
+        }
+        loop {
+            if std::mem::take(&mut *lock(&self.kicked.pending)) {
+                return Ok(Exit::Kicked);
+            }
+            match self.script.pop_front() {
+                Some(Step::Read { address, len }) => {
+                    self.reading = Some(len);
+                    self.buffer = [0; 8];
+                    return Ok(Exit::Read { address, data: &mut self.buffer[..len] });
+                }
+                Some(Step::Write { address, data }) if self.offloaded(address, &data) => {}
+                Some(Step::Write { address, data }) => {
+                    self.buffer[..data.len()].copy_from_slice(&data);
+                    return Ok(Exit::Write { address, data: &self.buffer[..data.len()] });
+                }
+                Some(Step::Off) => return Ok(Exit::Off),
+                Some(Step::Reset) => return Ok(Exit::Reset),
+                Some(Step::Crash) => return Ok(Exit::Crash("the script says so".into())),
+                Some(Step::Sleep) | None => {
+                    let pending = lock(&self.kicked.pending);
+                    drop(self.kicked.raised.wait_while(pending, |kicked| !*kicked));
+                }
+            }
+        }
+    }
+
+    fn kick(&self) -> Arc<ScriptedKick> {
+        Arc::clone(&self.kicked)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn vcpu(script: Vec<Step>) -> (ScriptedVm, ScriptedVcpu) {
+        let mut vm = ScriptedVm::new(script);
+        let vcpu = vm.create_vcpu(0, Start::Off).unwrap();
+        (vm, vcpu)
+    }
+
+    #[test]
+    fn what_the_reader_got_is_kept() {
+        let (vm, mut vcpu) = vcpu(vec![Step::Read { address: 8, len: 2 }, Step::Off]);
+        let seen = vm.seen();
+        let Ok(Exit::Read { data, .. }) = vcpu.run() else { panic!("a read comes first") };
+        data.copy_from_slice(&[1, 2]);
+        assert_eq!(vcpu.run().unwrap(), Exit::Off);
+        assert_eq!(seen(), [vec![1, 2]]);
+    }
+
+    #[test]
+    fn an_offloaded_write_raises_its_eventfd_and_does_not_exit() {
+        let (vm, mut vcpu) = vcpu(vec![Step::write(16, &7u32.to_le_bytes()), Step::Off]);
+        let fd = EventFd::new(0).unwrap();
+        vm.offload_write(16, Some(7), &fd).unwrap();
+        assert_eq!(vcpu.run().unwrap(), Exit::Off);
+        assert_eq!(fd.read().unwrap(), 1);
+    }
+
+    #[test]
+    fn a_kick_before_the_run_is_not_lost() {
+        let (_vm, mut vcpu) = vcpu(vec![]);
+        vcpu.kick().kick();
+        assert_eq!(vcpu.run().unwrap(), Exit::Kicked);
+    }
+}

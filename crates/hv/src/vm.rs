@@ -1,0 +1,49 @@
+//! The machine's side.
+
+use cubie_vm_irq::{Interrupt, Spi};
+use vm_memory::GuestMemoryMmap;
+use vmm_sys_util::eventfd::EventFd;
+
+use crate::{HvError, Start, Vcpu};
+
+/// Interrupt controller that the guest sees, with the guest addresses of its frames.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gic {
+    /// GICv2 (ARM IHI 0048B): one distributor, one CPU interface for all CPUs.
+    V2 {
+        /// Distributor, 4 KiB.
+        distributor: u64,
+        /// CPU interface, 8 KiB.
+        cpu_interface: u64,
+    },
+}
+
+/// A virtual machine. Methods are called in the order that the crate's page lists.
+pub trait Vm: Send {
+    /// The vCPU of this hypervisor.
+    type Vcpu: Vcpu;
+
+    /// Gives the guest its RAM. The hypervisor keeps the mapping alive as long as it needs it.
+    fn map_memory(&mut self, memory: &GuestMemoryMmap) -> Result<(), HvError>;
+
+    /// Makes vCPU `index` (from 0, without gaps), which will start as `start` says.
+    fn create_vcpu(&mut self, index: u8, start: Start) -> Result<Self::Vcpu, HvError>;
+
+    /// Completes the interrupt controller. After the last vCPU, before the first interrupt.
+    fn start_interrupts(&mut self) -> Result<(), HvError>;
+
+    /// The interrupt controller, as the guest's device tree must describe it.
+    fn gic(&self) -> Gic;
+
+    /// A line into the interrupt controller, edge triggered: each trigger is one interrupt.
+    fn wire_spi(&self, spi: Spi) -> Result<Interrupt, HvError>;
+
+    /// From now on the hypervisor itself answers guest writes of 4 bytes to `address` (only those of
+    /// `value`, if given) by raising `eventfd`; no vCPU leaves for them.
+    fn offload_write(
+        &self,
+        address: u64,
+        value: Option<u32>,
+        eventfd: &EventFd,
+    ) -> Result<(), HvError>;
+}
