@@ -1,0 +1,81 @@
+//! One request of the driver.
+
+use std::sync::Arc;
+
+use vm_memory::GuestMemoryMmap;
+
+use crate::segments::{Segments, StatusByte};
+
+/// What a chain is made of; owned by the queue's pool while no chain uses it, so that taking a chain
+/// allocates nothing.
+#[derive(Debug)]
+pub(crate) struct Body {
+    pub(crate) readable: Segments,
+    pub(crate) writable: Segments,
+    pub(crate) status: Option<StatusByte>,
+    #[expect(dead_code, reason = "keeps mapped what the segments point to")]
+    memory: Arc<GuestMemoryMmap>,
+}
+
+impl Body {
+    pub(crate) fn new(memory: Arc<GuestMemoryMmap>) -> Box<Self> {
+        let (readable, writable) = (Segments::default(), Segments::default());
+        Box::new(Self { readable, writable, status: None, memory })
+    }
+
+    pub(crate) fn clear(&mut self) {
+        let Self { readable, writable, status, memory: _ } = self;
+        readable.clear();
+        writable.clear();
+        *status = None;
+    }
+}
+
+/// One request of the driver: buffers to read, then buffers to write.
+///
+/// It is completed exactly once, by [`Virtqueue::push`](crate::Virtqueue::push) or by returning it from
+/// the closure of [`Virtqueue::drain`](crate::Virtqueue::drain). One that is dropped is lost to the
+/// driver until the device is reset.
+#[must_use = "a chain that is not completed is lost to the driver"]
+#[derive(Debug)]
+pub struct Chain {
+    pub(crate) head: u16,
+    pub(crate) body: Box<Body>,
+}
+
+impl Chain {
+    /// Index of the first descriptor: unique among the chains in flight.
+    pub fn head(&self) -> u16 {
+        self.head
+    }
+
+    /// What the driver gives.
+    pub fn readable(&mut self) -> &mut Segments {
+        &mut self.body.readable
+    }
+
+    /// Where the driver wants its answer.
+    pub fn writable(&mut self) -> &mut Segments {
+        &mut self.body.writable
+    }
+
+    /// Both at once.
+    pub fn split(&mut self) -> (&mut Segments, &mut Segments) {
+        (&mut self.body.readable, &mut self.body.writable)
+    }
+
+    /// Sets the last writable byte aside as the request's status, as block requests and control
+    /// commands have it, and takes it off [`Chain::writable`]. `false` when there is no such byte.
+    #[must_use]
+    pub fn reserve_status(&mut self) -> bool {
+        self.body.status = StatusByte::take(&mut self.body.writable);
+        self.body.status.is_some()
+    }
+
+    /// Writes the status set aside by [`Chain::reserve_status`]; without it, nothing.
+    pub fn set_status(&mut self, status: u8) {
+        if let Some(byte) = &self.body.status {
+            byte.set(status);
+        }
+    }
+}

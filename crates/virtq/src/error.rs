@@ -1,0 +1,70 @@
+//! The guest's blame.
+
+/// What a driver did that no driver may do. Latched by the queue, which then reads as empty until
+/// the device is reset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum QueueError {
+    /// Not a power of two between 1 and 32768 (VIRTIO 1.4 §2.7).
+    #[error("queue size {0} is not a power of two between 1 and 32768")]
+    Size(u16),
+    /// A part of the ring is misaligned (VIRTIO 1.4 §2.7).
+    #[error("the {part} at {address:#x} is not aligned to {align} bytes")]
+    Alignment {
+        /// Which part.
+        part: &'static str,
+        /// Guest-physical address.
+        address: u64,
+        /// What the standard asks for, in bytes.
+        align: usize,
+    },
+    /// A part of the ring does not lie in one piece of guest memory.
+    #[error("the {part} at {address:#x} does not lie in one piece of guest memory")]
+    Ring {
+        /// Which part.
+        part: &'static str,
+        /// Guest-physical address.
+        address: u64,
+    },
+    /// More chains are said to be available than the ring has places (VIRTIO 1.4 §2.7.6).
+    #[error("the available index jumped to {index} with {next} next and {size} places")]
+    AvailableIndex {
+        /// What the driver wrote.
+        index: u16,
+        /// What the device would take next.
+        next: u16,
+        /// Queue size.
+        size: u16,
+    },
+    /// More chains taken than the queue has descriptors: some are used twice at the same time.
+    #[error("more chains are in flight than the queue's {0} descriptors")]
+    InFlight(u16),
+    /// A descriptor index that the table does not have.
+    #[error("descriptor {index} is outside of a table of {size}")]
+    DescriptorIndex {
+        /// The index.
+        index: u16,
+        /// Descriptors in the table.
+        size: u16,
+    },
+    /// A chain longer than the queue's size: a loop (VIRTIO 1.4 §2.7.5.1).
+    #[error("a chain is longer than the queue's size of {0}")]
+    ChainLength(u16),
+    /// Buffers of one chain add up to more than 2³² − 1 bytes (VIRTIO 1.4 §2.7.5).
+    #[error("the buffers of a chain add up to more than 2³² − 1 bytes")]
+    TotalLength,
+    /// A buffer that the device may read behind one that it may write (VIRTIO 1.4 §2.7.4.2).
+    #[error("a readable buffer follows a writable one")]
+    Order,
+    /// A buffer that lies outside of guest memory, in whole or in part.
+    #[error("a buffer of {len} bytes at {address:#x} is not in guest memory")]
+    Buffer {
+        /// Guest-physical address.
+        address: u64,
+        /// Bytes.
+        len: u32,
+    },
+    /// An indirect table inside an indirect table, together with NEXT, of an odd length, empty, or
+    /// without the feature negotiated (VIRTIO 1.4 §2.7.5.3.1).
+    #[error("a bad indirect descriptor: {0}")]
+    Indirect(&'static str),
+}

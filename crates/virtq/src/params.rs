@@ -1,0 +1,107 @@
+//! What a queue is made of: where it lies, how far it has got, and whom to tell.
+
+use std::sync::Arc;
+
+use cubie_vm_irq::Interrupt;
+use virtio_bindings::virtio_config::VIRTIO_F_VERSION_1;
+use virtio_bindings::virtio_ring::{VIRTIO_RING_F_EVENT_IDX, VIRTIO_RING_F_INDIRECT_DESC};
+use vm_memory::GuestMemoryMmap;
+use vmm_sys_util::eventfd::EventFd;
+
+/// A set of feature bits (VIRTIO 1.4 §2.2), bit n standing for feature n.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Features(pub u64);
+
+impl Features {
+    /// What the rings of this crate can do: indirect descriptors and event index.
+    pub const RING: Self = Self(1 << VIRTIO_RING_F_INDIRECT_DESC | 1 << VIRTIO_RING_F_EVENT_IDX);
+    /// The device follows the standard and not its legacy.
+    pub const VERSION_1: Self = Self(1 << VIRTIO_F_VERSION_1);
+
+    /// The set of one feature, by its number in virtio-bindings.
+    ///
+    /// # Panics
+    /// From feature 64 on, which no device has yet.
+    pub const fn bit(number: u32) -> Self {
+        Self(1 << number)
+    }
+
+    /// The features of both.
+    #[must_use]
+    pub const fn with(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// The features that both have.
+    #[must_use]
+    pub const fn and(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
+
+    /// True if all of `other` are in this set.
+    pub const fn has(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    /// True if feature `number` is in this set.
+    pub const fn has_bit(self, number: u32) -> bool {
+        self.has(Self::bit(number))
+    }
+}
+
+/// Where a queue lies in guest memory, as the driver set it up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct QueueParams {
+    /// Number of descriptors.
+    pub size: u16,
+    /// Guest-physical address of the descriptor table.
+    pub desc: u64,
+    /// Guest-physical address of the driver area (the available ring).
+    pub driver: u64,
+    /// Guest-physical address of the device area (the used ring).
+    pub device: u64,
+}
+
+/// How far a queue has got. A queue started with the state that it was stopped with goes on as if
+/// nothing had happened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct QueueState {
+    /// Index of the available entry to be taken next, modulo 2¹⁶.
+    pub next_avail: u16,
+    /// Index of the used entry to be written next, modulo 2¹⁶.
+    pub next_used: u16,
+}
+
+/// All that a device gets to run one queue.
+#[derive(Debug)]
+pub struct QueueResources {
+    /// Which queue of the device.
+    pub index: u16,
+    /// Where it lies.
+    pub params: QueueParams,
+    /// How far it has got.
+    pub state: QueueState,
+    /// What was negotiated.
+    pub features: Features,
+    /// The driver's notifications arrive here.
+    pub kick: EventFd,
+    /// Tells the driver that buffers were used.
+    pub interrupt: Interrupt,
+    /// Tells the transport that the driver broke the ring (it sets DEVICE_NEEDS_RESET).
+    pub fault: Interrupt,
+    /// The guest's memory.
+    pub memory: Arc<GuestMemoryMmap>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn feature_sets_are_sets() {
+        let both = Features::RING.with(Features::VERSION_1);
+        assert!(both.has(Features::RING) && both.has_bit(32));
+        assert!(!Features::RING.has(both));
+        assert_eq!(both.and(Features::VERSION_1), Features::VERSION_1);
+    }
+}

@@ -1,0 +1,218 @@
+//! The queue that a device holds.
+
+use cubie_vm_irq::Interrupt;
+use vmm_sys_util::eventfd::EventFd;
+
+use crate::chain::{Body, Chain};
+use crate::memory::Translator;
+use crate::split::SplitRing;
+use crate::{QueueError, QueueResources, QueueState};
+
+/// Batches that one [`Virtqueue::drain`] serves before it lets other events in: a driver that never
+/// stops must not keep its device from being stopped.
+const MOST_BATCHES: usize = 4;
+
+/// What the closure of [`Virtqueue::drain`] did with a chain.
+#[derive(Debug)]
+pub enum Serve {
+    /// Finished; this many bytes were written to its writable buffers.
+    Done(Chain, u32),
+    /// Kept: it will be completed by [`Virtqueue::push`].
+    Later,
+    /// Not served now: it stays the next one in the ring, and draining ends.
+    Stop(Chain),
+}
+
+/// Why [`Virtqueue::drain`] came back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Drained {
+    /// No chain is left; the driver will kick with the next one.
+    Empty,
+    /// The closure said [`Serve::Stop`]; the driver was told not to kick.
+    Stopped,
+    /// More are there, but other events want their turn: the queue has kicked itself.
+    Yielded,
+    /// The driver broke the ring, see [`Virtqueue::error`].
+    Broken,
+}
+
+/// The device's end of a virtqueue.
+///
+/// Owned by one thread. Everything between a kick and the interrupt is here: suppression of kicks, the
+/// batch, one update of the used index, the look-again, one interrupt.
+#[derive(Debug)]
+pub struct Virtqueue {
+    ring: SplitRing,
+    memory: Translator,
+    #[expect(clippy::vec_box, reason = "a chain moves often, its body stays where it is")]
+    pool: Vec<Box<Body>>,
+    /// Chains taken and not yet completed.
+    in_flight: u16,
+    /// Used entries were written and not yet published.
+    pending: bool,
+    error: Option<QueueError>,
+    index: u16,
+    kick: EventFd,
+    interrupt: Interrupt,
+    fault: Interrupt,
+}
+
+impl Virtqueue {
+    /// Resolves the ring's parts to host memory. The addresses are the driver's, so that a failure is
+    /// its fault.
+    pub fn new(resources: QueueResources) -> Result<Self, QueueError> {
+        let QueueResources { index, params, state, features, kick, interrupt, fault, memory } =
+            resources;
+        let mut memory = Translator::new(memory);
+        let ring = SplitRing::new(&params, state, features, &mut memory)?;
+        Ok(Self {
+            ring,
+            memory,
+            pool: Vec::new(),
+            in_flight: 0,
+            pending: false,
+            error: None,
+            index,
+            kick,
+            interrupt,
+            fault,
+        })
+    }
+
+    /// The driver's notifications arrive here; it need not be read when polled edge triggered.
+    pub fn kick(&self) -> &EventFd {
+        &self.kick
+    }
+
+    /// Number of descriptors.
+    pub fn size(&self) -> u16 {
+        self.ring.size()
+    }
+
+    /// How far it has got. Valid while no chain is in flight and all is signalled.
+    pub fn state(&self) -> QueueState {
+        self.ring.state()
+    }
+
+    /// What the driver did wrong, once it has. The queue is dead until the device is reset.
+    pub fn error(&self) -> Option<QueueError> {
+        self.error
+    }
+
+    /// Serves all available chains in batches, then asks for the next kick.
+    ///
+    /// `serve` gets each chain once; see [`Serve`] for what it may answer. What it completes is
+    /// published, and the driver interrupted, once a batch.
+    pub fn drain(&mut self, mut serve: impl FnMut(Chain) -> Serve) -> Drained {
+        for _ in 0..MOST_BATCHES {
+            self.ring.disable_kicks();
+            let full = match self.batch(&mut serve) {
+                Ok(full) => full,
+                Err(end) => {
+                    self.signal();
+                    return end;
+                }
+            };
+            self.signal();
+            match full || self.look_again() {
+                true => {}
+                false if self.error.is_some() => return Drained::Broken,
+                false => return Drained::Empty,
+            }
+        }
+        // The counter of an eventfd cannot overflow by ones.
+        let _ = self.kick.write(1);
+        Drained::Yielded
+    }
+
+    /// Takes the next chain, for devices that take several at once. `None` when the ring is empty, or
+    /// broken. Kicks are neither enabled nor disabled: end with [`Virtqueue::look_again`].
+    pub fn pop(&mut self) -> Option<Chain> {
+        if self.error.is_some() {
+            return None;
+        }
+        let body = self.pool.pop();
+        let mut body = body.unwrap_or_else(|| Body::new(self.memory.memory().clone()));
+        match self.ring.pop(&mut self.memory, &mut body) {
+            Ok(Some(_)) if self.in_flight == self.ring.size() => {
+                self.latch(QueueError::InFlight(self.in_flight));
+            }
+            Ok(Some(head)) => {
+                self.in_flight += 1;
+                return Some(Chain { head, body });
+            }
+            Ok(None) => {}
+            Err(error) => self.latch(error),
+        }
+        self.recycle(body);
+        None
+    }
+
+    /// Gives back the chain that [`Virtqueue::pop`] returned last: it will be the next one again.
+    pub fn unpop(&mut self, chain: Chain) {
+        self.ring.unpop();
+        self.in_flight -= 1;
+        self.recycle(chain.body);
+    }
+
+    /// Asks the driver to kick with its next chain. True when one is there already.
+    #[must_use]
+    pub fn look_again(&mut self) -> bool {
+        if self.error.is_some() {
+            return false;
+        }
+        self.ring.enable_kicks().unwrap_or_else(|error| {
+            self.latch(error);
+            false
+        })
+    }
+
+    /// Completes a chain, of whose writable bytes the first `written` were written. The driver learns
+    /// of it with the next [`Virtqueue::signal`].
+    pub fn push(&mut self, chain: Chain, written: u32) {
+        self.ring.push(chain.head, written);
+        self.pending = true;
+        self.in_flight -= 1;
+        self.recycle(chain.body);
+    }
+
+    /// Publishes what was completed, and interrupts the driver if it wants to know.
+    pub fn signal(&mut self) {
+        if !std::mem::take(&mut self.pending) {
+            return;
+        }
+        self.ring.publish();
+        if self.ring.wants_interrupt() {
+            self.interrupt.trigger();
+        }
+    }
+
+    /// One batch: `Ok(true)` when the batch is full, `Ok(false)` when the ring is empty.
+    fn batch(&mut self, serve: &mut impl FnMut(Chain) -> Serve) -> Result<bool, Drained> {
+        for _ in 0..self.ring.size() {
+            let Some(chain) = self.pop() else {
+                return if self.error.is_some() { Err(Drained::Broken) } else { Ok(false) };
+            };
+            match serve(chain) {
+                Serve::Done(chain, written) => self.push(chain, written),
+                Serve::Later => {}
+                Serve::Stop(chain) => {
+                    self.unpop(chain);
+                    return Err(Drained::Stopped);
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    fn recycle(&mut self, mut body: Box<Body>) {
+        body.clear();
+        self.pool.push(body);
+    }
+
+    fn latch(&mut self, error: QueueError) {
+        tracing::warn!(queue = self.index, %error, "the driver broke its queue: waiting for a reset");
+        self.error = Some(error);
+        self.fault.trigger();
+    }
+}

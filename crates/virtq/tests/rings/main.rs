@@ -1,0 +1,5 @@
+//! The rings from outside.
+
+mod against_rust_vmm;
+mod bench;
+mod split;
