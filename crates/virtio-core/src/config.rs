@@ -1,0 +1,104 @@
+//! Configuration space (VIRTIO 1.4 §2.5).
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use cubie_vm_irq::Interrupt;
+
+#[derive(Debug, Default)]
+struct Space {
+    bytes: Vec<u8>,
+    generation: u32,
+    changed: Option<Interrupt>,
+}
+
+/// A device's configuration space: bytes that the driver reads, and that the device may change at any
+/// time from any thread.
+///
+/// A shared handle. The device makes it from the bytes of its `#[repr(C)]` config structure, the
+/// transport reads it, and who changes it (a terminal's resize, a link that goes down) holds a clone.
+#[derive(Clone, Debug, Default)]
+pub struct Config(Arc<Mutex<Space>>);
+
+impl Config {
+    /// A space with these bytes, little endian fields.
+    pub fn new(bytes: impl Into<Vec<u8>>) -> Self {
+        Self(Arc::new(Mutex::new(Space { bytes: bytes.into(), ..Space::default() })))
+    }
+
+    /// Copies what lies at `offset`; beyond the end reads zero.
+    pub fn read(&self, offset: usize, data: &mut [u8]) {
+        data.fill(0);
+        let space = self.lock();
+        if let Some(there) = space.bytes.get(offset..) {
+            let len = there.len().min(data.len());
+            data[..len].copy_from_slice(&there[..len]);
+        }
+    }
+
+    /// Changes with every [`Config::update`], so that a driver can tell that it read a mixture.
+    pub fn generation(&self) -> u32 {
+        self.lock().generation
+    }
+
+    /// Bytes of the space.
+    pub fn len(&self) -> usize {
+        self.lock().bytes.len()
+    }
+
+    /// True for a device without configuration.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Changes the bytes at once, as far as a driver can see, and tells it.
+    pub fn update(&self, change: impl FnOnce(&mut [u8])) {
+        let changed = {
+            let mut space = self.lock();
+            change(&mut space.bytes);
+            space.generation = space.generation.wrapping_add(1);
+            space.changed.clone()
+        };
+        if let Some(changed) = changed {
+            changed.trigger();
+        }
+    }
+
+    /// Who is told of changes from now on: the transport that the device is plugged into.
+    pub fn connect(&self, changed: Option<Interrupt>) {
+        self.lock().changed = changed;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Space> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use vmm_sys_util::eventfd::EventFd;
+
+    #[test]
+    fn reads_beyond_the_end_are_zero() {
+        let config = Config::new([1, 2, 3]);
+        let mut data = [9; 4];
+        config.read(2, &mut data);
+        assert_eq!(data, [3, 0, 0, 0]);
+        config.read(usize::MAX, &mut data);
+        assert_eq!(data, [0; 4]);
+    }
+
+    #[test]
+    fn a_change_is_seen_by_clones_numbered_and_told() {
+        let told = EventFd::new(0).unwrap();
+        let config = Config::new([0; 2]);
+        config.connect(Some(Interrupt::new(told.try_clone().unwrap())));
+        let before = config.generation();
+        config.clone().update(|bytes| bytes[1] = 7);
+        assert_ne!(config.generation(), before);
+        assert_eq!(told.read().unwrap(), 1);
+        let mut data = [0; 2];
+        config.read(0, &mut data);
+        assert_eq!(data, [0, 7]);
+    }
+}

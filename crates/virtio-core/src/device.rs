@@ -1,0 +1,107 @@
+//! The control plane of a device.
+
+use std::io;
+
+use cubie_virtq::{Features, QueueError, QueueResources, QueueState, Virtqueue};
+
+use crate::Config;
+
+/// What kind of device it is (VIRTIO 1.4 §5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DeviceId(pub u32);
+
+impl DeviceId {
+    /// Network card (§5.1).
+    pub const NET: Self = Self(virtio_bindings::virtio_ids::VIRTIO_ID_NET);
+    /// Block device (§5.2).
+    pub const BLOCK: Self = Self(virtio_bindings::virtio_ids::VIRTIO_ID_BLOCK);
+    /// Console (§5.3).
+    pub const CONSOLE: Self = Self(virtio_bindings::virtio_ids::VIRTIO_ID_CONSOLE);
+    /// Entropy source (§5.4).
+    pub const RNG: Self = Self(virtio_bindings::virtio_ids::VIRTIO_ID_RNG);
+}
+
+/// Why a device did not start. The transport then asks the driver for a reset.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The driver left out a queue that the device cannot do without.
+    #[error("queue {0} is not set up")]
+    MissingQueue(u16),
+    /// The driver put a queue where none can be.
+    #[error("queue {index}: {source}")]
+    Queue {
+        /// Which queue.
+        index: u16,
+        /// What is wrong with it.
+        source: QueueError,
+    },
+    /// The host refused something, such as another thread.
+    #[error("the host: {0}")]
+    Host(#[from] io::Error),
+}
+
+/// The queues that the driver has set up, at the start of a device.
+#[derive(Debug, Default)]
+pub struct Queues(Vec<QueueResources>);
+
+impl Queues {
+    /// Wraps what a transport has collected.
+    pub fn new(queues: Vec<QueueResources>) -> Self {
+        Self(queues)
+    }
+
+    /// Makes the queue `index`, which the device needs.
+    pub fn take(&mut self, index: u16) -> Result<Virtqueue, StartError> {
+        let resources = self.take_resources(index).ok_or(StartError::MissingQueue(index))?;
+        Virtqueue::new(resources).map_err(|source| StartError::Queue { index, source })
+    }
+
+    /// Takes the bare resources of queue `index`, for a device whose rings are served elsewhere;
+    /// `None` if the driver did not set it up.
+    pub fn take_resources(&mut self, index: u16) -> Option<QueueResources> {
+        let at = self.0.iter().position(|q| q.index == index)?;
+        Some(self.0.swap_remove(at))
+    }
+}
+
+/// A virtio device, as its transport sees it: identity, and the two verbs start and stop.
+///
+/// All methods are called by one thread at a time, a vCPU's, which waits meanwhile: none blocks for
+/// long. Only `start` and `stop` change whether the device runs, and they alternate.
+pub trait VirtioDevice: Send {
+    /// What kind of device it is.
+    fn id(&self) -> DeviceId;
+
+    /// What the device offers beside the transport's own: features 0–23 and 50–127. Never changes.
+    fn features(&self) -> Features;
+
+    /// The largest size of each queue, powers of two up to 32768; also says how many there are.
+    fn queue_sizes(&self) -> &[u16];
+
+    /// The configuration space.
+    fn config(&self) -> &Config;
+
+    /// The driver wrote into the configuration space. Most devices have nothing to write.
+    fn write_config(&mut self, offset: usize, data: &[u8]) {
+        let _ = (offset, data);
+    }
+
+    /// The driver is ready (DRIVER_OK): serve these queues. After an error the device is stopped, and
+    /// nothing of `queues` is kept.
+    fn start(&mut self, features: Features, queues: Queues) -> Result<(), StartError>;
+
+    /// Stops serving and returns when nothing is in flight: nothing is read from or written to guest
+    /// memory any more. The state of each queue, by index. Without effect when not started.
+    fn stop(&mut self) -> Vec<QueueState>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_queue_that_was_not_set_up_has_a_name() {
+        let error = Queues::default().take(1).unwrap_err();
+        assert_eq!(error.to_string(), "queue 1 is not set up");
+    }
+}

@@ -1,0 +1,67 @@
+//! What all virtio devices share (VIRTIO 1.4 §2, §4.2).
+//!
+//! A device is two things. Its *control plane* is a [`VirtioDevice`]: who it is, what it can do, and
+//! two verbs, start and stop. Its *data plane* is a [`Handler`] on a thread of its own, which owns the
+//! queues while the device runs. Between the guest and both stands the [`MmioTransport`], the register
+//! file by which a driver finds the device, negotiates features and sets up queues.
+//!
+//! * [`VirtioDevice`]: what you write to make a device; it names no transport and no hypervisor.
+//! * [`Config`]: the device's configuration space, changed from any thread, with its generation.
+//! * [`Handler`], [`spawn`], [`Running`]: the worker thread. [`Station`] says who holds the host's end:
+//!   the parked device or the running worker.
+//! * [`Queues`]: the queues that a driver has set up, taken one by one at the start.
+//!
+//! # Life of a device
+//!
+//! 1. It is made with its host end (a file, a tap) and parked.
+//! 2. [`MmioTransport::new`] plugs it in; the guest's driver reads its identity and features.
+//! 3. The driver sets DRIVER_OK: [`VirtioDevice::start`] with the negotiated features and the queues.
+//!    The device makes a handler of its host end and the queues and spawns it.
+//! 4. Kicks arrive as eventfds in the worker; [`Handler::ready`] serves them.
+//! 5. The driver resets, or the machine stops: [`VirtioDevice::stop`] joins the worker, parks the host
+//!    end again and returns how far each queue has got. Nothing is in flight any more.
+//!
+//! ```
+//! use std::sync::{Arc, Mutex};
+//! use cubie_virtio_core::{Config, DeviceId, Features, MmioTransport, QueueState, Queues, StartError, VirtioDevice};
+//! use cubie_mmio_bus::MmioDevice;
+//! use cubie_vm_irq::Interrupt;
+//! use vm_memory::{GuestAddress, GuestMemoryMmap};
+//!
+//! struct Null(Config);
+//! impl VirtioDevice for Null {
+//!     fn id(&self) -> DeviceId { DeviceId(42) }
+//!     fn features(&self) -> Features { Features::default() }
+//!     fn queue_sizes(&self) -> &[u16] { &[64] }
+//!     fn config(&self) -> &Config { &self.0 }
+//!     fn start(&mut self, _: Features, mut queues: Queues) -> Result<(), StartError> {
+//!         queues.take(0).map(drop)
+//!     }
+//!     fn stop(&mut self) -> Vec<QueueState> { vec![] }
+//! }
+//!
+//! let memory = Arc::new(GuestMemoryMmap::from_ranges(&[(GuestAddress(0), 0x1000)])?);
+//! let device = Box::new(Null(Config::new(b"hi".to_vec())));
+//! let mut registers = MmioTransport::new(device, memory, Interrupt::silent())?;
+//! let mut word = [0; 4];
+//! registers.read(0, &mut word);
+//! assert_eq!(&word, b"virt");
+//! registers.read(8, &mut word);
+//! assert_eq!(u32::from_le_bytes(word), 42);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+#![forbid(unsafe_code)]
+
+mod config;
+mod device;
+mod mmio;
+mod station;
+mod status;
+mod worker;
+
+pub use config::Config;
+pub use cubie_virtq::{Features, QueueResources, QueueState, Virtqueue};
+pub use device::{DeviceId, Queues, StartError, VirtioDevice};
+pub use mmio::{MMIO_SIZE, MmioTransport, QUEUE_NOTIFY};
+pub use station::Station;
+pub use worker::{Handler, Running, Source, spawn};

@@ -1,0 +1,104 @@
+//! The virtio-mmio transport, version 2 (VIRTIO 1.4 §4.2): the register file of one device.
+//!
+//! Every access comes through the bus (`Trapped`), but for the driver's notifications: the machine
+//! joins QueueNotify to the eventfds of [`MmioTransport::kicks`], and then a kick leaves the guest
+//! without a visit here.
+
+mod line;
+mod registers;
+mod setup;
+
+use std::io;
+use std::sync::Arc;
+
+use cubie_mmio_bus::MmioDevice;
+use cubie_vm_irq::Interrupt;
+use vm_memory::GuestMemoryMmap;
+use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
+
+use crate::VirtioDevice;
+use line::Line;
+use setup::Setup;
+
+/// Bytes of the register file: 0x100 of registers, and as much of configuration space.
+pub const MMIO_SIZE: u64 = 0x200;
+
+/// Configuration space begins here; the registers are below.
+const CONFIG: u64 = virtio_bindings::virtio_mmio::VIRTIO_MMIO_CONFIG as u64;
+
+/// Offset of the register that a driver writes a queue's index to (VIRTIO 1.4 §4.2.2).
+pub const QUEUE_NOTIFY: u64 = virtio_bindings::virtio_mmio::VIRTIO_MMIO_QUEUE_NOTIFY as u64;
+
+/// One device behind its registers.
+pub struct MmioTransport {
+    device: Box<dyn VirtioDevice>,
+    memory: Arc<GuestMemoryMmap>,
+    line: Line,
+    kicks: Vec<EventFd>,
+    setup: Setup,
+}
+
+impl MmioTransport {
+    /// Plugs `device` in: its driver will find it in `memory`'s guest and be interrupted by
+    /// `interrupt`, an edge-triggered line of its own.
+    pub fn new(
+        device: Box<dyn VirtioDevice>,
+        memory: Arc<GuestMemoryMmap>,
+        interrupt: Interrupt,
+    ) -> io::Result<Self> {
+        let sizes = device.queue_sizes();
+        let kicks = sizes.iter().map(|_| EventFd::new(EFD_NONBLOCK)).collect::<Result<_, _>>()?;
+        let setup = Setup::new(sizes);
+        let line = Line::new(interrupt);
+        device.config().connect(Some(line.config_changed()));
+        Ok(Self { device, memory, line, kicks, setup })
+    }
+
+    /// The eventfds by which the device is kicked, one a queue: for a hypervisor that answers writes to
+    /// [`QUEUE_NOTIFY`] itself.
+    pub fn kicks(&self) -> &[EventFd] {
+        &self.kicks
+    }
+
+    /// Stops the device and takes it out; it can be plugged in elsewhere.
+    pub fn unplug(mut self) -> Box<dyn VirtioDevice> {
+        self.reset();
+        self.device.config().connect(None);
+        self.device
+    }
+
+    /// As if the driver had written 0 to Status (VIRTIO 1.4 §2.4): nothing is in flight afterwards.
+    pub fn reset(&mut self) {
+        let Self { device, memory: _, line, kicks: _, setup } = self;
+        // First the device, which may still interrupt, then what it may have said.
+        device.stop();
+        line.reset();
+        *setup = Setup::new(device.queue_sizes());
+    }
+}
+
+impl MmioDevice for MmioTransport {
+    fn read(&mut self, offset: u64, data: &mut [u8]) {
+        if offset >= CONFIG {
+            self.device.config().read((offset - CONFIG) as usize, data);
+        } else if data.len() == 4 && offset.is_multiple_of(4) {
+            // Registers are 32 bits wide and accessed as such (VIRTIO 1.4 §4.2.2.2).
+            data.copy_from_slice(&self.register(offset as u32).to_le_bytes());
+        } else {
+            data.fill(0);
+        }
+    }
+
+    fn write(&mut self, offset: u64, data: &[u8]) {
+        if offset >= CONFIG {
+            self.device.write_config((offset - CONFIG) as usize, data);
+        } else if let Ok(value) = data.try_into()
+            && offset.is_multiple_of(4)
+        {
+            self.set_register(offset as u32, u32::from_le_bytes(value));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,285 @@
+//! The register file without a VM, through a device that records what happens to it.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use cubie_mmio_bus::MmioDevice;
+use cubie_vm_irq::Interrupt;
+use vm_memory::{GuestAddress, GuestMemoryMmap};
+use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
+
+use super::MmioTransport;
+use crate::{Config, DeviceId, Features, QueueState, Queues, StartError, VirtioDevice};
+
+#[derive(Default)]
+struct Seen {
+    running: AtomicBool,
+    starts: AtomicUsize,
+    interrupt: Mutex<Option<Interrupt>>,
+    features: Mutex<Features>,
+}
+
+struct Probe {
+    seen: Arc<Seen>,
+    config: Config,
+}
+
+impl VirtioDevice for Probe {
+    fn id(&self) -> DeviceId {
+        DeviceId(42)
+    }
+    fn features(&self) -> Features {
+        Features::bit(5)
+    }
+    fn queue_sizes(&self) -> &[u16] {
+        &[8, 16]
+    }
+    fn config(&self) -> &Config {
+        &self.config
+    }
+    fn write_config(&mut self, offset: usize, data: &[u8]) {
+        self.config.update(|bytes| bytes[offset..offset + data.len()].copy_from_slice(data));
+    }
+    fn start(&mut self, features: Features, mut queues: Queues) -> Result<(), StartError> {
+        let resources = queues.take_resources(0).ok_or(StartError::MissingQueue(0))?;
+        *self.seen.interrupt.lock().unwrap() = Some(resources.interrupt);
+        *self.seen.features.lock().unwrap() = features;
+        self.seen.starts.fetch_add(1, Ordering::SeqCst);
+        self.seen.running.store(true, Ordering::SeqCst);
+        Ok(())
+    }
+    fn stop(&mut self) -> Vec<QueueState> {
+        self.seen.running.store(false, Ordering::SeqCst);
+        vec![]
+    }
+}
+
+struct Bench {
+    registers: MmioTransport,
+    seen: Arc<Seen>,
+    config: Config,
+    line: EventFd,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let memory = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), 0x10000)]).unwrap();
+        let line = EventFd::new(EFD_NONBLOCK).unwrap();
+        let interrupt = Interrupt::new(line.try_clone().unwrap());
+        let (seen, config) = (Arc::new(Seen::default()), Config::new([1, 2, 3, 4]));
+        let probe = Probe { seen: seen.clone(), config: config.clone() };
+        let registers = MmioTransport::new(Box::new(probe), Arc::new(memory), interrupt).unwrap();
+        Self { registers, seen, config, line }
+    }
+
+    fn get(&mut self, offset: u64) -> u32 {
+        let mut data = [0xee; 4];
+        self.registers.read(offset, &mut data);
+        u32::from_le_bytes(data)
+    }
+
+    fn set(&mut self, offset: u64, value: u32) {
+        self.registers.write(offset, &value.to_le_bytes());
+    }
+
+    /// Up to FEATURES_OK, choosing `features`.
+    fn negotiate(&mut self, features: u64) {
+        self.set(STATUS, 0);
+        self.set(STATUS, 1);
+        self.set(STATUS, 3);
+        for (word, value) in [(0, features as u32), (1, (features >> 32) as u32)] {
+            self.set(0x24, word);
+            self.set(0x20, value);
+        }
+        self.set(STATUS, 11);
+    }
+
+    /// All the way to DRIVER_OK with queue 0.
+    fn drive(&mut self) {
+        self.negotiate(VERSION_1);
+        self.set(0x30, 0);
+        self.set(0x38, 8);
+        self.set(0x44, 1);
+        self.set(STATUS, 15);
+    }
+}
+
+const STATUS: u64 = 0x70;
+const VERSION_1: u64 = 1 << 32;
+
+#[test]
+fn a_driver_finds_who_the_device_is() {
+    let mut bench = Bench::new();
+    assert_eq!(bench.get(0x00), 0x7472_6976);
+    assert_eq!(bench.get(0x04), 2);
+    assert_eq!(bench.get(0x08), 42);
+    bench.set(0x14, 1);
+    assert_eq!(bench.get(0x10), 1, "VERSION_1 is feature 32");
+    bench.set(0x14, 0);
+    assert_eq!(bench.get(0x10), 1 << 5 | 1 << 28 | 1 << 29);
+    bench.set(0x14, 2);
+    assert_eq!(bench.get(0x10), 0);
+}
+
+#[test]
+fn queues_that_do_not_exist_have_no_size() {
+    let mut bench = Bench::new();
+    let sizes: Vec<_> = (0..3)
+        .map(|queue| {
+            bench.set(0x30, queue);
+            bench.get(0x34)
+        })
+        .collect();
+    assert_eq!(sizes, [8, 16, 0]);
+}
+
+#[test]
+fn features_that_were_not_offered_are_refused() {
+    let mut bench = Bench::new();
+    bench.negotiate(VERSION_1 | 1 << 6);
+    assert_eq!(bench.get(STATUS), 3, "FEATURES_OK does not stick");
+    bench.negotiate(1 << 5);
+    assert_eq!(bench.get(STATUS), 3, "nor without VERSION_1");
+    bench.negotiate(VERSION_1 | 1 << 5);
+    assert_eq!(bench.get(STATUS), 11);
+}
+
+#[test]
+fn driver_ok_starts_and_reset_stops() {
+    let mut bench = Bench::new();
+    bench.drive();
+    assert_eq!(bench.get(STATUS), 15);
+    assert!(bench.seen.running.load(Ordering::SeqCst));
+    assert_eq!(*bench.seen.features.lock().unwrap(), Features(VERSION_1));
+    bench.set(STATUS, 15);
+    assert_eq!(bench.seen.starts.load(Ordering::SeqCst), 1, "DRIVER_OK again is nothing new");
+    bench.set(STATUS, 0);
+    assert!(!bench.seen.running.load(Ordering::SeqCst));
+    assert_eq!((bench.get(STATUS), bench.get(0x44)), (0, 0));
+}
+
+#[test]
+fn a_device_without_its_queue_asks_for_a_reset() {
+    let mut bench = Bench::new();
+    bench.negotiate(VERSION_1);
+    bench.set(STATUS, 15);
+    assert_eq!(bench.get(STATUS), 15 | 0x40);
+    assert_eq!(bench.get(0x60), 2, "by a configuration interrupt");
+    assert_eq!(bench.line.read().unwrap(), 1);
+}
+
+#[test]
+fn an_interrupt_has_its_reason_until_it_is_acknowledged() {
+    let mut bench = Bench::new();
+    bench.drive();
+    let interrupt = bench.seen.interrupt.lock().unwrap().clone().unwrap();
+    interrupt.trigger();
+    bench.config.update(|bytes| bytes[0] = 9);
+    assert_eq!(bench.line.read().unwrap(), 2);
+    assert_eq!(bench.get(0x60), 3);
+    bench.set(0x64, 1);
+    assert_eq!(bench.get(0x60), 2);
+    bench.set(0x64, 3);
+    assert_eq!(bench.get(0x60), 0);
+}
+
+#[test]
+fn configuration_changes_are_silent_before_driver_ok_but_numbered() {
+    let mut bench = Bench::new();
+    let before = bench.get(0xfc);
+    bench.config.update(|bytes| bytes[0] = 9);
+    assert_ne!(bench.get(0xfc), before);
+    assert!(bench.line.read().is_err(), "no interrupt");
+    assert_eq!(bench.get(0x100), 0x0403_0209);
+}
+
+#[test]
+fn configuration_is_read_and_written_in_any_width() {
+    let mut bench = Bench::new();
+    bench.registers.write(0x101, &[0xaa]);
+    let mut two = [0; 2];
+    bench.registers.read(0x101, &mut two);
+    assert_eq!(two, [0xaa, 3]);
+    let mut eight = [0xee; 8];
+    bench.registers.read(0x102, &mut eight);
+    assert_eq!(eight, [3, 4, 0, 0, 0, 0, 0, 0]);
+}
+
+#[test]
+fn a_live_queue_stays_where_it_is() {
+    let mut bench = Bench::new();
+    bench.negotiate(VERSION_1);
+    bench.set(0x80, 0x1000);
+    bench.set(0x38, 4);
+    bench.set(0x44, 1);
+    bench.set(0x80, 0x2000);
+    bench.set(0x38, 8);
+    assert_eq!(bench.registers.setup.queues[0].params.desc, 0x1000);
+    assert_eq!(bench.registers.setup.queues[0].params.size, 4);
+}
+
+#[test]
+fn queues_are_set_up_after_features_and_before_driver_ok_only() {
+    let mut bench = Bench::new();
+    bench.set(0x80, 0x1000);
+    assert_eq!(bench.registers.setup.queues[0].params.desc, 0);
+    bench.drive();
+    bench.set(0x44, 0);
+    assert_eq!(bench.get(0x44), 1);
+    bench.set(0x30, 1);
+    bench.set(0x44, 1);
+    assert_eq!(bench.get(0x44), 0);
+}
+
+#[test]
+fn a_size_beyond_the_largest_is_not_taken() {
+    let mut bench = Bench::new();
+    bench.negotiate(VERSION_1);
+    for bad in [9, 0x1_0004] {
+        bench.set(0x38, bad);
+        assert_eq!(bench.registers.setup.queues[0].params.size, 8);
+    }
+}
+
+#[test]
+fn a_kick_through_the_register_reaches_its_queue_once_started() {
+    let mut bench = Bench::new();
+    bench.set(0x50, 1);
+    assert!(bench.registers.kicks()[1].read().is_err(), "not before DRIVER_OK");
+    bench.drive();
+    bench.set(0x50, 1);
+    bench.set(0x50, 7);
+    assert_eq!(bench.registers.kicks()[1].read().unwrap(), 1);
+    assert!(bench.registers.kicks()[0].read().is_err());
+}
+
+#[test]
+fn odd_widths_and_offsets_of_registers_read_zero_and_write_nothing() {
+    let mut bench = Bench::new();
+    for (offset, width) in [(0, 1), (0, 2), (0, 8), (1, 4), (2, 4)] {
+        let mut data = vec![0xee; width];
+        bench.registers.read(offset, &mut data);
+        assert_eq!(data, vec![0; width], "{width} bytes at {offset}");
+    }
+    bench.registers.write(STATUS, &[1]);
+    bench.registers.write(STATUS, &[1, 0, 0, 0, 0, 0, 0, 0]);
+    assert_eq!(bench.get(STATUS), 0);
+}
+
+#[test]
+fn no_shared_memory_reads_as_all_ones() {
+    let mut bench = Bench::new();
+    for register in [0xb0, 0xb4, 0xb8, 0xbc] {
+        assert_eq!(bench.get(register), !0);
+    }
+}
+
+#[test]
+fn an_unplugged_device_is_stopped_and_told_nobody() {
+    let mut bench = Bench::new();
+    bench.drive();
+    let device = bench.registers.unplug();
+    assert!(!bench.seen.running.load(Ordering::SeqCst));
+    device.config().update(|bytes| bytes[0] = 1);
+    assert!(bench.line.read().is_err());
+}
