@@ -87,6 +87,10 @@ fn clone(fd: &EventFd) -> Result<EventFd, HvError> {
 impl Vm for ScriptedVm {
     type Vcpu = ScriptedVcpu;
 
+    fn ipa_bits(&self) -> u32 {
+        40
+    }
+
     fn map_memory(&mut self, _memory: &GuestMemoryMmap) -> Result<(), HvError> {
         Ok(())
     }

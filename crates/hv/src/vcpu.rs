@@ -51,7 +51,7 @@ pub trait Vcpu: Send {
     /// Runs the guest until something needs attention. Finishes the last [`Exit::Read`] first.
     fn run(&mut self) -> Result<Exit<'_>, HvError>;
 
-    /// A handle for other threads. Called on the thread that runs this vCPU, before the first `run`.
+    /// A handle for other threads; it may outlive the vCPU and then does nothing.
     fn kick(&self) -> Self::Kick;
 }
 

@@ -23,7 +23,10 @@ pub trait Vm: Send {
     /// The vCPU of this hypervisor.
     type Vcpu: Vcpu;
 
-    /// Gives the guest its RAM. The hypervisor keeps the mapping alive as long as it needs it.
+    /// Bits of a guest-physical address: memory lies below 2 to the power of this.
+    fn ipa_bits(&self) -> u32;
+
+    /// Gives the guest its RAM, once. The hypervisor keeps the mapping alive as long as it needs it.
     fn map_memory(&mut self, memory: &GuestMemoryMmap) -> Result<(), HvError>;
 
     /// Makes vCPU `index` (from 0, without gaps), which will start as `start` says.
@@ -38,8 +41,8 @@ pub trait Vm: Send {
     /// A line into the interrupt controller, edge triggered: each trigger is one interrupt.
     fn wire_spi(&self, spi: Spi) -> Result<Interrupt, HvError>;
 
-    /// From now on the hypervisor itself answers guest writes of 4 bytes to `address` (only those of
-    /// `value`, if given) by raising `eventfd`; no vCPU leaves for them.
+    /// From now on the hypervisor itself answers guest writes to `address` (only 4-byte ones of `value`,
+    /// if given) by raising `eventfd`; no vCPU leaves for them.
     fn offload_write(
         &self,
         address: u64,
