@@ -1,0 +1,10 @@
+//! Real guests of a few instructions on real KVM, in both execution states.
+#![cfg(target_arch = "aarch64")]
+
+mod a32;
+mod a64;
+mod boot;
+mod events;
+mod harness;
+mod kick;
+mod limits;
