@@ -1,0 +1,134 @@
+//! Running a machine to its end.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+
+use cubie_hv::{Exit, HvError, Kick, Vcpu, Vm};
+use cubie_mmio_bus::Bus;
+use cubie_virtio_core::VirtioDevice;
+
+use crate::machine::{Machine, MachineError, Plugged};
+use crate::strays::Strays;
+
+/// How a machine ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The guest turned it off.
+    Off,
+    /// The guest asked for a restart: build the next machine, with the same devices.
+    Reset,
+    /// A [`Stopper`] ended it.
+    Quit,
+    /// The guest crashed; the text says how.
+    Crash(String),
+}
+
+/// Ends a machine from any thread.
+#[derive(Clone)]
+pub struct Stopper(Arc<Ending>);
+
+impl Stopper {
+    pub(crate) fn new(ending: Arc<Ending>) -> Self {
+        Self(ending)
+    }
+
+    /// Ends the machine with [`Outcome::Quit`], unless it has ended already. Does not wait for that.
+    pub fn stop(&self) {
+        self.0.finish(Ok(Outcome::Quit));
+    }
+}
+
+/// The end of a machine: the first one counts, and it gets everybody out.
+pub(crate) struct Ending {
+    end: Mutex<Option<Result<Outcome, HvError>>>,
+    kicks: Vec<Box<dyn Kick>>,
+}
+
+impl Ending {
+    pub(crate) fn new(kicks: Vec<Box<dyn Kick>>) -> Self {
+        Self { end: Mutex::new(None), kicks }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Result<Outcome, HvError>>> {
+        self.end.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn finish(&self, end: Result<Outcome, HvError>) {
+        self.lock().get_or_insert(end);
+        self.kicks.iter().for_each(|kick| kick.kick());
+    }
+}
+
+impl<V: Vm> Machine<V> {
+    /// Runs the machine until it ends, each vCPU on a thread of its own. All of them and all devices
+    /// have stopped on return; the devices come back in their order, for the next machine.
+    ///
+    /// # Errors
+    /// When the host refused a thread, or the hypervisor cannot go on. The devices are dropped then.
+    pub fn run(self) -> Result<(Outcome, Vec<Box<dyn VirtioDevice>>), MachineError> {
+        let strays = Strays::default();
+        let (bus, ending) = (&self.bus, &*self.ending);
+        thread::scope(|scope| {
+            for (index, vcpu) in self.vcpus.into_iter().enumerate() {
+                let strays = &strays;
+                let run = move || run_vcpu(vcpu, bus, strays, ending);
+                let name = format!("vcpu{index}");
+                if let Err(e) = thread::Builder::new().name(name).spawn_scoped(scope, run) {
+                    return ending.finish(Err(HvError::new("start a vCPU's thread", e)));
+                }
+            }
+        });
+        drop(self.bus);
+        drop(self.vm);
+        let devices = self.devices.into_iter().map(unplug).collect();
+        let mut uart = self.uart.lock().unwrap_or_else(PoisonError::into_inner);
+        uart.disconnect();
+        uart.flush();
+        let end = self.ending.lock().take().unwrap_or(Ok(Outcome::Quit));
+        Ok((end?, devices))
+    }
+}
+
+fn unplug(plugged: Plugged) -> Box<dyn VirtioDevice> {
+    let transport = Arc::into_inner(plugged).expect("the bus, the only other owner, is gone");
+    let transport = transport.into_inner();
+    transport.unwrap_or_else(PoisonError::into_inner).unplug()
+}
+
+/// The thread of one vCPU.
+fn run_vcpu(mut vcpu: impl Vcpu, bus: &Bus, strays: &Strays, ending: &Ending) {
+    let _watch = Watch(ending);
+    let end = loop {
+        match vcpu.run() {
+            Ok(Exit::Read { address, data }) => {
+                if !bus.read(address, data) {
+                    data.fill(0);
+                    strays.note("load", address);
+                }
+            }
+            Ok(Exit::Write { address, data }) => {
+                if !bus.write(address, data) {
+                    strays.note("store", address);
+                }
+            }
+            Ok(Exit::Kicked) if ending.lock().is_some() => return,
+            Ok(Exit::Kicked) => {}
+            Ok(Exit::Off) => break Ok(Outcome::Off),
+            Ok(Exit::Reset) => break Ok(Outcome::Reset),
+            Ok(Exit::Crash(text)) => break Ok(Outcome::Crash(text)),
+            Err(error) => break Err(error),
+        }
+    };
+    ending.finish(end);
+}
+
+/// A panic in a device must not leave the other vCPUs running: the scope would wait for them.
+struct Watch<'a>(&'a Ending);
+
+impl Drop for Watch<'_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.0.finish(Ok(Outcome::Crash("a vCPU's thread panicked".into())));
+        }
+    }
+}

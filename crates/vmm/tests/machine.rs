@@ -1,0 +1,227 @@
+//! Machines on the scripted hypervisor: what each kind of exit does, and how machines end.
+
+use std::io::{self, Write};
+use std::sync::mpsc::channel;
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use cubie_hv::scripted::{ScriptedVm, Step};
+use cubie_virtio_core::{Config, DeviceId, Features, QueueState, Queues, StartError, VirtioDevice};
+use cubie_vmm::loader::{Format, Kernel};
+use cubie_vmm::{Machine, MachineConfig, MachineError, Outcome, Uart, layout};
+
+const DEADLINE: Duration = Duration::from_secs(20);
+
+/// A device that is nothing but its number; it panics when its configuration is written.
+struct Stub(DeviceId, Config);
+
+impl VirtioDevice for Stub {
+    fn id(&self) -> DeviceId {
+        self.0
+    }
+    fn features(&self) -> Features {
+        Features::default()
+    }
+    fn queue_sizes(&self) -> &[u16] {
+        &[16]
+    }
+    fn config(&self) -> &Config {
+        &self.1
+    }
+    fn write_config(&mut self, _: usize, _: &[u8]) {
+        panic!("on purpose");
+    }
+    fn start(&mut self, _: Features, _: Queues) -> Result<(), StartError> {
+        Ok(())
+    }
+    fn stop(&mut self) -> Vec<QueueState> {
+        vec![]
+    }
+}
+
+fn device(id: DeviceId) -> Box<dyn VirtioDevice> {
+    Box::new(Stub(id, Config::new(vec![0; 8])))
+}
+
+fn config(cpus: u8) -> MachineConfig {
+    let load = layout::RAM_BASE;
+    MachineConfig {
+        memory: layout::MIN_MEMORY,
+        cpus,
+        kernel: Kernel {
+            format: Format::Arm64Image,
+            unpacked: None,
+            image: vec![0xaa; 0x100],
+            load,
+            entry: load,
+            end: load + 0x1000,
+        },
+        initrd: Some(vec![0xbb; 0x100]),
+        command_line: "quiet".into(),
+    }
+}
+
+#[derive(Clone, Default)]
+struct Paper(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Paper {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend(bytes);
+        Ok(bytes.len())
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn uart() -> (Arc<Mutex<Uart>>, Paper) {
+    let paper = Paper::default();
+    let uart = Uart::new(Box::new(paper.clone())).unwrap();
+    (Arc::new(Mutex::new(uart)), paper)
+}
+
+/// `work` on a thread, by the deadline; an error when it panicked.
+fn in_time<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> thread::Result<T> {
+    let (done, waiting) = channel::<()>();
+    let worker = thread::spawn(move || {
+        let _done = done;
+        work()
+    });
+    let late = Err(std::sync::mpsc::RecvTimeoutError::Timeout);
+    assert_ne!(waiting.recv_timeout(DEADLINE), late, "the machine never ends");
+    worker.join()
+}
+
+fn run(
+    script: Vec<Step>,
+    cpus: u8,
+    devices: Vec<Box<dyn VirtioDevice>>,
+) -> (Outcome, Vec<DeviceId>) {
+    let machine = Machine::build(ScriptedVm::new(script), &config(cpus), devices, uart().0);
+    let machine = machine.unwrap();
+    let (outcome, devices) = in_time(|| machine.run().unwrap()).unwrap();
+    (outcome, devices.iter().map(|device| device.id()).collect())
+}
+
+#[test]
+fn what_the_guest_sends_to_the_uart_is_written_before_run_returns() {
+    let (uart, paper) = uart();
+    let script = b"hi\n".iter().map(|byte| Step::write(layout::UART.start, &[*byte, 0, 0, 0]));
+    let vm = ScriptedVm::new(script.chain([Step::Off]).collect());
+    let machine = Machine::build(vm, &config(1), vec![], uart).unwrap();
+    let (outcome, _) = in_time(|| machine.run().unwrap()).unwrap();
+    assert_eq!(outcome, Outcome::Off);
+    assert_eq!(*paper.0.lock().unwrap(), b"hi\n");
+}
+
+#[test]
+fn each_end_has_its_outcome_and_ends_the_other_vcpus() {
+    assert_eq!(run(vec![Step::Off], 4, vec![]).0, Outcome::Off);
+    assert_eq!(run(vec![Step::Reset], 4, vec![]).0, Outcome::Reset);
+    let crash = Outcome::Crash("the script says so".into());
+    assert_eq!(run(vec![Step::Crash], 4, vec![]).0, crash);
+}
+
+#[test]
+fn a_reset_hands_the_devices_back_for_the_next_machine() {
+    let (uart, paper) = uart();
+    let mut devices = vec![device(DeviceId::BLOCK), device(DeviceId::NET)];
+    let byte = |byte| Step::write(layout::UART.start, &[byte]);
+    for (script, end) in [
+        (vec![byte(b'1'), Step::Reset], Outcome::Reset),
+        (vec![byte(b'2'), Step::Off], Outcome::Off),
+    ] {
+        let vm = ScriptedVm::new(script);
+        let machine = Machine::build(vm, &config(2), devices, Arc::clone(&uart)).unwrap();
+        let (outcome, stopped) = in_time(|| machine.run().unwrap()).unwrap();
+        assert_eq!(outcome, end);
+        devices = stopped;
+    }
+    let ids: Vec<_> = devices.iter().map(|device| device.id()).collect();
+    assert_eq!(ids, [DeviceId::BLOCK, DeviceId::NET]);
+    assert_eq!(*paper.0.lock().unwrap(), b"12");
+}
+
+#[test]
+fn a_stopper_ends_a_machine_that_runs_and_one_that_does_not_yet() {
+    for early in [true, false] {
+        let vm = ScriptedVm::new(vec![Step::write(layout::UART.start, b"r")]);
+        let (uart, paper) = uart();
+        let machine = Machine::build(vm, &config(2), vec![device(DeviceId::RNG)], uart).unwrap();
+        let stopper = machine.stopper();
+        if early {
+            stopper.stop();
+        } else {
+            let stopper = stopper.clone();
+            thread::spawn(move || {
+                while paper.0.lock().unwrap().is_empty() {
+                    thread::yield_now();
+                }
+                stopper.stop();
+            });
+        }
+        let (outcome, devices) = in_time(|| machine.run().unwrap()).unwrap();
+        assert_eq!((outcome, devices.len()), (Outcome::Quit, 1));
+        stopper.stop(); // and has no effect on what is over
+    }
+}
+
+#[test]
+fn addresses_without_a_device_read_as_zero_and_ignore_stores() {
+    let nowhere = 0x0900_0000;
+    let script =
+        vec![Step::write(nowhere, &[0xff; 4]), Step::Read { address: nowhere, len: 8 }, Step::Off];
+    let vm = ScriptedVm::new(script);
+    let seen = vm.seen();
+    let machine = Machine::build(vm, &config(1), vec![], uart().0).unwrap();
+    in_time(|| machine.run().unwrap()).unwrap();
+    assert_eq!(seen(), [vec![0; 8]]);
+}
+
+#[test]
+fn each_device_has_the_slot_of_its_order() {
+    let id = |slot| Step::Read { address: layout::VIRTIO.address(slot).unwrap() + 8, len: 4 };
+    let vm = ScriptedVm::new(vec![id(0), id(1), id(2), Step::Off]);
+    let seen = vm.seen();
+    let devices = vec![device(DeviceId::CONSOLE), device(DeviceId::BLOCK)];
+    let machine = Machine::build(vm, &config(1), devices, uart().0).unwrap();
+    in_time(|| machine.run().unwrap()).unwrap();
+    let words = [DeviceId::CONSOLE.0, DeviceId::BLOCK.0, 0].map(|id| id.to_le_bytes().to_vec());
+    assert_eq!(seen(), words);
+}
+
+#[test]
+fn the_device_tree_names_the_devices_and_has_fresh_random_numbers() {
+    let build = || {
+        let devices = vec![device(DeviceId::RNG), device(DeviceId::RNG)];
+        Machine::build(ScriptedVm::new(vec![]), &config(2), devices, uart().0).unwrap()
+    };
+    let (one, other) = (build(), build());
+    let tree = dtoolkit::fdt::Fdt::new(one.dtb()).unwrap().to_string();
+    for name in ["virtio@a000000", "virtio@a010000", "cpu@1", "serial@1c28000"] {
+        assert!(tree.contains(name), "{name} in {tree}");
+    }
+    assert!(!tree.contains("virtio@a020000") && !tree.contains("cpu@2"));
+    assert_ne!(one.dtb(), other.dtb());
+}
+
+#[test]
+fn a_machine_has_so_many_slots() {
+    let devices = |count| (0..count).map(|_| device(DeviceId::RNG)).collect();
+    let build = |count| {
+        let vm = ScriptedVm::new(vec![]);
+        Machine::build(vm, &config(1), devices(count), uart().0)
+    };
+    assert!(build(32).is_ok());
+    let error = build(33).err().unwrap();
+    assert!(matches!(error, MachineError::TooManyDevices { devices: 33 }));
+}
+
+#[test]
+fn a_panic_in_a_device_ends_the_machine_and_is_passed_on() {
+    let slot = layout::VIRTIO.address(0).unwrap();
+    let vm = ScriptedVm::new(vec![Step::write(slot + 0x100, &[1])]);
+    let machine = Machine::build(vm, &config(2), vec![device(DeviceId::RNG)], uart().0).unwrap();
+    assert!(in_time(|| machine.run().map(|(outcome, _)| outcome)).is_err());
+}
