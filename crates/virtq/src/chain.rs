@@ -12,6 +12,7 @@ use crate::segments::{Segments, StatusByte};
 pub(crate) struct Body {
     pub(crate) readable: Segments,
     pub(crate) writable: Segments,
+    pub(crate) header: Segments,
     pub(crate) status: Option<StatusByte>,
     #[expect(dead_code, reason = "keeps mapped what the segments point to")]
     memory: Arc<GuestMemoryMmap>,
@@ -19,14 +20,20 @@ pub(crate) struct Body {
 
 impl Body {
     pub(crate) fn new(memory: Arc<GuestMemoryMmap>) -> Box<Self> {
-        let (readable, writable) = (Segments::default(), Segments::default());
-        Box::new(Self { readable, writable, status: None, memory })
+        Box::new(Self {
+            readable: Segments::default(),
+            writable: Segments::default(),
+            header: Segments::default(),
+            status: None,
+            memory,
+        })
     }
 
     pub(crate) fn clear(&mut self) {
-        let Self { readable, writable, status, memory: _ } = self;
+        let Self { readable, writable, header, status, memory: _ } = self;
         readable.clear();
         writable.clear();
+        header.clear();
         *status = None;
     }
 }
@@ -62,6 +69,20 @@ impl Chain {
     /// Both at once.
     pub fn split(&mut self) -> (&mut Segments, &mut Segments) {
         (&mut self.body.readable, &mut self.body.writable)
+    }
+
+    /// Sets the first `len` writable bytes aside as [`Chain::header`], to be written when the rest is
+    /// there, as received packets have it, and takes them off [`Chain::writable`]. `false` when there
+    /// are not so many. At most once a chain.
+    #[must_use]
+    pub fn reserve_header(&mut self, len: usize) -> bool {
+        let Body { writable, header, .. } = &mut *self.body;
+        writable.split_front(len, header)
+    }
+
+    /// What [`Chain::reserve_header`] has set aside; empty without it.
+    pub fn header(&mut self) -> &mut Segments {
+        &mut self.body.header
     }
 
     /// Sets the last writable byte aside as the request's status, as block requests and control

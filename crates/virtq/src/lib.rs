@@ -69,6 +69,7 @@
 mod chain;
 mod error;
 mod memory;
+mod packet;
 mod params;
 mod queue;
 mod segments;

@@ -12,7 +12,7 @@ use std::ptr::NonNull;
 use vm_memory::volatile_memory::VolatileSlice;
 
 /// `readv` and its relatives take at most this many pieces at once (`IOV_MAX`).
-const MOST_IOVECS: usize = 1024;
+pub(crate) const MOST_IOVECS: usize = 1024;
 
 /// Guest memory in pieces, read or written from the front.
 ///
@@ -21,8 +21,9 @@ const MOST_IOVECS: usize = 1024;
 /// the kernel where it lies.
 #[derive(Default)]
 pub struct Segments {
-    iovecs: Vec<libc::iovec>,
-    first: usize,
+    pub(crate) iovecs: Vec<libc::iovec>,
+    /// Pieces before this one have been passed.
+    pub(crate) first: usize,
     len: usize,
 }
 
@@ -120,6 +121,20 @@ impl Segments {
         let Self { iovecs, first, len } = self;
         iovecs.clear();
         (*first, *len) = (0, 0);
+    }
+
+    /// Moves the first `count` bytes into `front`, which was empty. `false`, and nothing moved, when
+    /// fewer are left.
+    pub(crate) fn split_front(&mut self, count: usize, front: &mut Self) -> bool {
+        let enough = self.len >= count;
+        if enough {
+            self.each_piece(count, |slice, _| {
+                if let Some(host) = NonNull::new(slice.ptr_guard_mut().as_ptr()) {
+                    front.push(host, slice.len());
+                }
+            });
+        }
+        enough
     }
 
     /// Runs `piece` over the next `count` bytes (or what is left), with the offset of each piece.

@@ -2,4 +2,5 @@
 
 mod against_rust_vmm;
 mod bench;
+mod packets;
 mod split;

@@ -1,0 +1,94 @@
+//! Packets between guest memory and a socket that keeps their borders.
+
+use std::io::ErrorKind;
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixDatagram;
+
+use crate::bench::*;
+use cubie_virtq::{Chain, Features, Serve};
+use vm_memory::{Bytes, GuestAddress};
+
+/// Serves one chain of a bench whose guest memory holds 10 bytes "0123456789" across the seam.
+fn with_chain(flags: u16, serve: impl FnOnce(&mut Chain)) -> Bench {
+    let mut bench = Bench::new(4, Features::VERSION_1);
+    bench.memory.write_slice(b"0123456789", GuestAddress(SEAM - 4)).unwrap();
+    bench.descriptor(DESC, 0, (SEAM - 4, 10, flags, 0));
+    bench.offer(0);
+    let mut serve = Some(serve);
+    bench.queue.drain(|mut chain| {
+        serve.take().expect("one chain")(&mut chain);
+        Serve::Done(chain, 0)
+    });
+    assert!(serve.is_none(), "the chain was served");
+    bench
+}
+
+fn sockets() -> (UnixDatagram, UnixDatagram) {
+    let (ours, theirs) = UnixDatagram::pair().unwrap();
+    ours.set_nonblocking(true).unwrap();
+    theirs.set_nonblocking(true).unwrap();
+    (ours, theirs)
+}
+
+#[test]
+fn a_packet_leaves_with_the_callers_header() {
+    let (ours, theirs) = sockets();
+    with_chain(0, |chain| {
+        let mut guests = [0; 2];
+        chain.readable().read(&mut guests);
+        assert_eq!(&guests, b"01");
+        chain.readable().write_packet(b"AB", ours.as_fd()).unwrap();
+        assert!(chain.readable().is_empty());
+    });
+    let mut packet = [0; 20];
+    let len = theirs.recv(&mut packet).unwrap();
+    assert_eq!(&packet[..len], b"AB23456789");
+}
+
+#[test]
+fn a_packet_that_cannot_leave_can_be_tried_again() {
+    let (ours, theirs) = sockets();
+    while ours.send(b"x").is_ok() {}
+    with_chain(0, |chain| {
+        let error = chain.readable().write_packet(b"AB", ours.as_fd()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::WouldBlock);
+        while theirs.recv(&mut [0; 8]).is_ok() {}
+        chain.readable().write_packet(b"AB", ours.as_fd()).unwrap();
+    });
+    let mut packet = [0; 20];
+    let len = theirs.recv(&mut packet).unwrap();
+    assert_eq!(&packet[..len], b"AB0123456789");
+}
+
+#[test]
+fn a_packet_arrives_behind_a_header_written_last() {
+    let (ours, theirs) = sockets();
+    let bench = with_chain(WRITE, |chain| {
+        assert!(!chain.reserve_header(11), "there are only ten");
+        assert!(chain.reserve_header(5));
+        theirs.send(b"ABabc").unwrap();
+        let mut header = [0; 2];
+        let len = chain.writable().read_packet(&mut header, ours.as_fd()).unwrap();
+        assert_eq!((len, &header), (Some(3), b"AB"));
+        assert_eq!(chain.header().write(b"HEADER"), 5, "no more than was set aside");
+        assert_eq!(chain.writable().len(), 2);
+    });
+    let mut memory = [0; 10];
+    bench.memory.read_slice(&mut memory, GuestAddress(SEAM - 4)).unwrap();
+    assert_eq!(&memory, b"HEADEabc89");
+}
+
+#[test]
+fn a_packet_that_is_too_long_or_too_short_is_lost_as_a_whole() {
+    let (ours, theirs) = sockets();
+    with_chain(WRITE, |chain| {
+        for packet in [&b"ABabcdefghijk"[..], b"A", b"ABabcdefghij"] {
+            theirs.send(packet).unwrap();
+        }
+        let mut receive = || chain.writable().read_packet(&mut [0; 2], ours.as_fd());
+        assert_eq!(receive().unwrap(), None, "eleven bytes do not fit in ten");
+        assert_eq!(receive().unwrap(), None, "not even a header");
+        assert_eq!(receive().unwrap(), Some(10), "a packet that fills the room");
+        assert_eq!(receive().unwrap_err().kind(), ErrorKind::WouldBlock);
+    });
+}
