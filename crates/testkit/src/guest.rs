@@ -1,0 +1,126 @@
+//! The guest's memory, and where its drivers find it.
+
+use std::cell::RefCell;
+use std::ops::Range;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use cubie_virtio_core::VirtioDevice;
+use vm_memory::{GuestAddress, GuestMemoryMmap};
+
+use crate::Slot;
+use crate::pool::Pool;
+
+/// First address of guest memory, not 0, as on the boards.
+pub const RAM_BASE: u64 = 0x4000_0000;
+/// Bytes of each of the two regions.
+const REGION: u64 = 8 << 20;
+/// Buffers begin so many bytes before the second region: the first chain of a test already has some
+/// that cross the border.
+const BEFORE_BORDER: u64 = 256;
+/// Buffers begin at multiples of this.
+const BUFFER_ALIGN: u64 = 16;
+/// What may be a table of indirect descriptors is aligned to its size up to here, as a kernel's
+/// allocator has it: such a table lies in one region.
+const MOST_ALIGN: u64 = 4096;
+
+thread_local! {
+    static CURRENT: RefCell<Option<Guest>> = const { RefCell::new(None) };
+}
+
+/// A guest: memory, and slots for devices.
+///
+/// Drivers of `virtio_drivers` know their memory by the thread they run on. [`Guest::new`] settles
+/// there; another thread that shall run drivers of the same guest calls [`Guest::enter`].
+#[derive(Clone, Debug)]
+pub struct Guest(Arc<Ram>);
+
+#[derive(Debug)]
+struct Ram {
+    memory: Arc<GuestMemoryMmap>,
+    rings: Mutex<Pool>,
+    buffers: Mutex<Pool>,
+}
+
+impl Guest {
+    /// A guest with memory full of zeros.
+    ///
+    /// # Panics
+    /// On a thread that has a guest already.
+    #[expect(clippy::new_without_default, reason = "it settles on the thread: more than a value")]
+    pub fn new() -> Self {
+        let border = RAM_BASE + REGION;
+        let regions = [RAM_BASE, border].map(|base| (GuestAddress(base), REGION as usize));
+        let memory = GuestMemoryMmap::from_ranges(&regions).expect("memory for a guest");
+        let buffers = border - BEFORE_BORDER;
+        let guest = Self(Arc::new(Ram {
+            memory: Arc::new(memory),
+            rings: Mutex::new(Pool::new(RAM_BASE..buffers)),
+            buffers: Mutex::new(Pool::new(buffers..border + REGION)),
+        }));
+        guest.enter();
+        guest
+    }
+
+    /// Makes this the guest of the calling thread, for good.
+    ///
+    /// # Panics
+    /// On a thread that has another guest already.
+    pub fn enter(&self) {
+        CURRENT.with_borrow_mut(|current| {
+            let other = current.as_ref().filter(|old| !Arc::ptr_eq(&old.0, &self.0));
+            assert!(other.is_none(), "one guest a thread");
+            *current = Some(self.clone());
+        });
+    }
+
+    /// Plugs `device` in. Its driver is made of [`Slot::transport`].
+    pub fn plug(&self, device: Box<dyn VirtioDevice>) -> Slot {
+        Slot::new(self.clone(), device)
+    }
+
+    /// The memory, as devices get it.
+    pub fn memory(&self) -> &Arc<GuestMemoryMmap> {
+        &self.0.memory
+    }
+
+    /// Room for a buffer of `len` bytes, which stays until the guest is gone.
+    pub fn buffer(&self, len: usize) -> GuestAddress {
+        GuestAddress(self.take_buffer(len))
+    }
+
+    pub(crate) fn current() -> Self {
+        let guest = CURRENT.with_borrow(Clone::clone);
+        guest.expect("a thread with a guest: call Guest::new or Guest::enter first")
+    }
+
+    pub(crate) fn take_buffer(&self, len: usize) -> u64 {
+        let may_be_table = (len as u64).is_multiple_of(BUFFER_ALIGN);
+        let natural = (len as u64).next_power_of_two().min(MOST_ALIGN);
+        let align = if may_be_table { natural } else { BUFFER_ALIGN };
+        let piece = lock(&self.0.buffers).take(padded(len), align);
+        piece.expect("guest memory for buffers")
+    }
+
+    pub(crate) fn give_buffer(&self, address: u64, len: usize) {
+        lock(&self.0.buffers).give(address..address + padded(len));
+    }
+
+    /// Memory for rings, all in the first region.
+    pub(crate) fn take_rings(&self, len: u64, align: u64) -> u64 {
+        let piece = lock(&self.0.rings).take(len, align);
+        piece.expect("guest memory for rings")
+    }
+
+    pub(crate) fn give_rings(&self, range: Range<u64>) {
+        lock(&self.0.rings).give(range);
+    }
+}
+
+fn padded(len: usize) -> u64 {
+    (len as u64).next_multiple_of(BUFFER_ALIGN)
+}
+
+/// A pool is whole between its calls, even when one of them has panicked.
+fn lock(pool: &Mutex<Pool>) -> MutexGuard<'_, Pool> {
+    pool.lock().unwrap_or_else(PoisonError::into_inner)
+}

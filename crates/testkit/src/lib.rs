@@ -1,0 +1,65 @@
+//! A guest without a VM, for authors of devices.
+//!
+//! A device is best tried by a driver that somebody else wrote. This crate puts the guest drivers of
+//! the crate [`virtio_drivers`] on top of the real register file and the real rings: guest memory is
+//! ordinary memory, registers are read and written word by word, the interrupt is an eventfd. No
+//! hypervisor, no root, a few milliseconds a test.
+//!
+//! * [`Guest`]: the guest's memory. One a thread, since drivers find it by their thread.
+//! * [`Slot`]: a place that a device is plugged into, with its interrupt and the way back out.
+//! * [`RegisterTransport`], [`GuestHal`]: what the drivers of `virtio_drivers` are generic over.
+//! * [`RawDriver`]: rings written by hand, for what no decent driver does.
+//! * [`within`]: ends a test whose driver waits for ever.
+//!
+//! # A test, step by step
+//!
+//! 1. The body goes into [`within`], since most drivers spin until the device answers.
+//! 2. [`Guest::new`], then [`Guest::plug`] with the device.
+//! 3. A driver is made of [`Slot::transport`]: it resets, negotiates and sets its queues up. Dropping
+//!    the driver resets the device again; another one may follow.
+//! 4. [`Slot::unplug`] stops the device and returns it.
+//!
+//! Guest memory begins at [`RAM_BASE`], not at 0, and has two regions without a gap between them.
+//! Rings lie in the first; buffers begin just before the border, so that chains cross it all the time.
+//!
+//! ```
+//! use std::time::Duration;
+//! use cubie_testkit::{Guest, GuestHal, within};
+//! use cubie_virtio_core::{Config, DeviceId, Features, QueueState, Queues, StartError, VirtioDevice};
+//! use virtio_drivers::device::blk::VirtIOBlk;
+//!
+//! /// A disk of 8 sectors that serves nothing yet.
+//! struct Shell(Config);
+//! impl VirtioDevice for Shell {
+//!     fn id(&self) -> DeviceId { DeviceId::BLOCK }
+//!     fn features(&self) -> Features { Features::bit(5) }
+//!     fn queue_sizes(&self) -> &[u16] { &[64] }
+//!     fn config(&self) -> &Config { &self.0 }
+//!     fn start(&mut self, _: Features, mut queues: Queues) -> Result<(), StartError> {
+//!         queues.take(0).map(drop)
+//!     }
+//!     fn stop(&mut self) -> Vec<QueueState> { vec![] }
+//! }
+//!
+//! within(Duration::from_secs(10), || {
+//!     let guest = Guest::new();
+//!     let slot = guest.plug(Box::new(Shell(Config::new(8u64.to_le_bytes()))));
+//!     let disk = VirtIOBlk::<GuestHal, _>::new(slot.transport()).unwrap();
+//!     assert_eq!((disk.capacity(), disk.readonly()), (8, true));
+//! });
+//! ```
+
+mod deadline;
+mod guest;
+mod hal;
+mod pool;
+mod raw;
+mod slot;
+mod transport;
+
+pub use deadline::within;
+pub use guest::{Guest, RAM_BASE};
+pub use hal::GuestHal;
+pub use raw::{Descriptor, RawDriver, Used};
+pub use slot::Slot;
+pub use transport::RegisterTransport;

@@ -1,0 +1,179 @@
+//! The kit against a device of a few lines: entropy that is not random.
+
+use std::time::Duration;
+
+use cubie_testkit::{Descriptor, Guest, GuestHal, RAM_BASE, RawDriver, Used, within};
+use cubie_virtio_core::{
+    Config, DeviceId, Features, Handler, QueueState, Queues, Running, Source, StartError,
+    VirtioDevice, Virtqueue, spawn,
+};
+use cubie_virtq::Serve;
+use virtio_drivers::device::rng::VirtIORng;
+use virtio_drivers::transport::{InterruptStatus, Transport};
+use vm_memory::{Address, Bytes};
+
+const DEADLINE: Duration = Duration::from_secs(10);
+/// Offset of the device status (VIRTIO 1.4 §4.2.2).
+const STATUS: u32 = 0x70;
+const PATTERN: u8 = 0x5a;
+
+/// Fills all but the last byte of each chain.
+struct Pattern {
+    config: Config,
+    running: Option<Running<Filler>>,
+}
+
+struct Filler(Virtqueue);
+
+impl Handler for Filler {
+    fn sources(&self) -> Vec<Source> {
+        vec![Source::readable(self.0.kick(), 0)]
+    }
+    fn ready(&mut self, _token: u32) {
+        self.0.drain(|mut chain| {
+            let fill = vec![PATTERN; chain.writable().len().saturating_sub(1)];
+            let written = chain.writable().write(&fill);
+            Serve::Done(chain, written as u32)
+        });
+    }
+}
+
+impl VirtioDevice for Pattern {
+    fn id(&self) -> DeviceId {
+        DeviceId::RNG
+    }
+    fn features(&self) -> Features {
+        Features::default()
+    }
+    fn queue_sizes(&self) -> &[u16] {
+        &[16]
+    }
+    fn config(&self) -> &Config {
+        &self.config
+    }
+    fn write_config(&mut self, offset: usize, data: &[u8]) {
+        self.config.update(|bytes| bytes[offset..offset + data.len()].copy_from_slice(data));
+    }
+    fn start(&mut self, _features: Features, mut queues: Queues) -> Result<(), StartError> {
+        let filler = Filler(queues.take(0)?);
+        self.running = Some(spawn("pattern", filler).map_err(|(error, _)| error)?);
+        Ok(())
+    }
+    fn stop(&mut self) -> Vec<QueueState> {
+        let filler = self.running.take().map(Running::stop);
+        filler.iter().map(|filler| filler.0.state()).collect()
+    }
+}
+
+fn pattern() -> Box<Pattern> {
+    Box::new(Pattern { config: Config::new([1, 2, 3, 4, 5, 6, 7, 8]), running: None })
+}
+
+#[test]
+fn a_driver_gets_what_the_device_wrote_and_keeps_the_rest() {
+    within(DEADLINE, || {
+        let slot = Guest::new().plug(pattern());
+        let mut driver = VirtIORng::<GuestHal, _>::new(slot.transport()).unwrap();
+        let mut bytes = [1; 1000];
+        assert_eq!(driver.request_entropy(&mut bytes), Ok(999));
+        assert_eq!((bytes[..999].to_vec(), bytes[999]), (vec![PATTERN; 999], 1));
+    });
+}
+
+#[test]
+fn memory_does_not_run_out_with_drivers_that_come_and_go() {
+    within(DEADLINE, || {
+        let slot = Guest::new().plug(pattern());
+        let mut bytes = vec![0; 1 << 20];
+        for _ in 0..100 {
+            let mut driver = VirtIORng::<GuestHal, _>::new(slot.transport()).unwrap();
+            assert_eq!(driver.request_entropy(&mut bytes), Ok((1 << 20) - 1));
+        }
+    });
+}
+
+#[test]
+fn interrupts_arrive_with_their_reason() {
+    within(DEADLINE, || {
+        let slot = Guest::new().plug(pattern());
+        let mut driver = VirtIORng::<GuestHal, _>::new(slot.transport()).unwrap();
+        assert!(slot.interrupt().read().is_err(), "none so far");
+        driver.request_entropy(&mut [0; 4]).unwrap();
+        assert_eq!(slot.wait_interrupt(DEADLINE), 1);
+        assert!(driver.ack_interrupt() == InterruptStatus::QUEUE_INTERRUPT);
+        assert!(driver.ack_interrupt().is_empty());
+    });
+}
+
+#[test]
+#[should_panic(expected = "no interrupt after")]
+fn an_interrupt_that_does_not_come_fails_the_test() {
+    let slot = Guest::new().plug(pattern());
+    slot.wait_interrupt(Duration::from_millis(1));
+}
+
+#[test]
+fn configuration_is_read_and_written_in_the_width_of_its_fields() {
+    let slot = Guest::new().plug(pattern());
+    let mut transport = slot.transport();
+    assert_eq!(transport.read_config_space(2), Ok(0x0403u16));
+    assert_eq!(transport.read_config_space(1), Ok([2u8, 3, 4]));
+    assert_eq!(transport.read_config_space(0), Ok([0x0403_0201u32, 0x0807_0605]));
+    let before = transport.read_config_generation();
+    transport.write_config_space(4, 0xaabbu16).unwrap();
+    assert_ne!(transport.read_config_generation(), before);
+    assert_eq!(transport.read_config_space(4), Ok([0xbbu8, 0xaa, 7]));
+    assert!(transport.read_config_space::<u32>(0xfe).is_err());
+}
+
+#[test]
+fn an_unplugged_device_can_be_plugged_into_another_slot() {
+    within(DEADLINE, || {
+        let guest = Guest::new();
+        let first = guest.plug(pattern());
+        let lost = VirtIORng::<GuestHal, _>::new(first.transport()).unwrap();
+        let second = guest.plug(first.unplug());
+        let mut driver = VirtIORng::<GuestHal, _>::new(second.transport()).unwrap();
+        drop(lost);
+        assert_eq!(driver.request_entropy(&mut [0; 9]), Ok(8));
+    });
+}
+
+#[test]
+fn the_latest_driver_is_not_disturbed_by_the_one_before() {
+    within(DEADLINE, || {
+        let slot = Guest::new().plug(pattern());
+        let first = VirtIORng::<GuestHal, _>::new(slot.transport()).unwrap();
+        let mut second = VirtIORng::<GuestHal, _>::new(slot.transport()).unwrap();
+        assert_eq!(slot.register(STATUS), 0xf);
+        drop(first);
+        assert_eq!(slot.register(STATUS), 0xf);
+        assert_eq!(second.request_entropy(&mut [0; 9]), Ok(8));
+        drop(second);
+        assert_eq!(slot.register(STATUS), 0);
+    });
+}
+
+#[test]
+fn a_raw_driver_writes_rings_by_hand() {
+    let guest = Guest::new();
+    let slot = guest.plug(pattern());
+    let mut raw = RawDriver::new(&slot, Features::default(), &[4]);
+    let at = guest.buffer(8);
+    for round in 0..20 {
+        let buffers = [at, at.unchecked_add(4)].map(|at| Descriptor::writable(at.0, 4));
+        let head = u32::from(raw.offer(0, &buffers));
+        assert_eq!(raw.wait_used(0, DEADLINE), Used { head, written: 7 });
+        assert_eq!(head, round * 2 % 4);
+    }
+    assert_eq!(guest.memory().read_obj::<u8>(at).unwrap(), PATTERN);
+    raw.offer(0, &[Descriptor::writable(RAM_BASE - 1, 8)]);
+    slot.wait_interrupt(DEADLINE);
+}
+
+#[test]
+#[should_panic(expected = "one guest a thread")]
+fn a_second_guest_on_a_thread_is_refused() {
+    let _first = Guest::new();
+    Guest::new();
+}
