@@ -1,0 +1,51 @@
+//! The host's end of a disk.
+
+mod memory;
+mod raw_file;
+
+use std::os::fd::BorrowedFd;
+
+pub use memory::MemoryDisk;
+pub use raw_file::{OpenError, RawFile};
+
+use crate::{Completion, Request};
+
+/// Where a disk's bytes are.
+///
+/// Requests are finished at once, by [`BlockBackend::submit`], or later: then they come out of
+/// [`BlockBackend::complete`] in any order, and [`BlockBackend::ready_fd`] says when. A backend may mix
+/// both, and one that never has anything in flight implements two methods. At most as many requests are
+/// in flight as the queue has descriptors.
+///
+/// All methods but `size` and `is_read_only` are called by the worker's thread, or while there is none.
+pub trait BlockBackend: Send + 'static {
+    /// Bytes of the disk. What is left of them after the last whole sector is out of the guest's reach.
+    fn size(&self) -> u64;
+
+    /// True when no write shall get here.
+    fn is_read_only(&self) -> bool {
+        false
+    }
+
+    /// Takes a request: returns it finished, or keeps it for [`BlockBackend::complete`].
+    fn submit(&mut self, request: Request) -> Option<Completion>;
+
+    /// No more requests for now: start those that were kept, by one system call.
+    fn start(&mut self) {}
+
+    /// The next request that is finished, without waiting.
+    fn complete(&mut self) -> Option<Completion> {
+        None
+    }
+
+    /// Waits for the next request to be finished; `None` when nothing is in flight. Called when the
+    /// device stops.
+    fn wait(&mut self) -> Option<Completion> {
+        None
+    }
+
+    /// Becomes readable when [`BlockBackend::complete`] has something new, for edge-triggered epoll.
+    fn ready_fd(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+}

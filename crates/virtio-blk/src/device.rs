@@ -1,0 +1,77 @@
+//! The control plane.
+
+use cubie_virtio_core::{
+    Config, DeviceId, Features, QueueState, Queues, StartError, Station, VirtioDevice,
+};
+use virtio_bindings::virtio_blk::{
+    VIRTIO_BLK_F_BLK_SIZE, VIRTIO_BLK_F_FLUSH, VIRTIO_BLK_F_RO, VIRTIO_BLK_F_SEG_MAX,
+};
+
+use crate::handler::BlkHandler;
+use crate::protocol::config_space;
+use crate::{BlockBackend, Serial};
+
+const QUEUE_SIZE: u16 = 256;
+const QUEUE_SIZES: [u16; 1] = [QUEUE_SIZE];
+/// Buffers of payload a request: a chain is no longer than the queue, and begins with the header and
+/// ends with the status.
+const SEG_MAX: u32 = QUEUE_SIZE as u32 - 2;
+
+/// A block device over the backend `B`.
+#[derive(Debug)]
+pub struct VirtioBlk<B: BlockBackend> {
+    config: Config,
+    features: Features,
+    serial: Serial,
+    station: Station<B, BlkHandler<B>>,
+}
+
+impl<B: BlockBackend> VirtioBlk<B> {
+    /// A disk of the backend's size, read-only if the backend is.
+    pub fn new(backend: B, serial: Serial) -> Self {
+        let mut features = Features::bit(VIRTIO_BLK_F_FLUSH)
+            .with(Features::bit(VIRTIO_BLK_F_SEG_MAX))
+            .with(Features::bit(VIRTIO_BLK_F_BLK_SIZE));
+        if backend.is_read_only() {
+            features = features.with(Features::bit(VIRTIO_BLK_F_RO));
+        }
+        Self {
+            config: Config::new(config_space(backend.size(), SEG_MAX)),
+            features,
+            serial,
+            station: Station::Parked(backend),
+        }
+    }
+}
+
+impl<B: BlockBackend> VirtioDevice for VirtioBlk<B> {
+    fn id(&self) -> DeviceId {
+        DeviceId::BLOCK
+    }
+
+    fn features(&self) -> Features {
+        self.features
+    }
+
+    fn queue_sizes(&self) -> &[u16] {
+        &QUEUE_SIZES
+    }
+
+    fn config(&self) -> &Config {
+        &self.config
+    }
+
+    fn start(&mut self, features: Features, mut queues: Queues) -> Result<(), StartError> {
+        let queue = queues.take(0)?;
+        // A driver that cannot flush expects every write to last (VIRTIO 1.4 §5.2.6.2).
+        let through = !features.has_bit(VIRTIO_BLK_F_FLUSH);
+        let serial = self.serial;
+        let build = |backend| BlkHandler::new(backend, queue, serial, through);
+        self.station.start("virtio-blk", build, |handler| handler.park().0)?;
+        Ok(())
+    }
+
+    fn stop(&mut self) -> Vec<QueueState> {
+        self.station.stop(BlkHandler::park).into_iter().collect()
+    }
+}

@@ -1,0 +1,163 @@
+//! The device through the driver of `virtio_drivers`.
+
+use std::fs;
+use std::time::Duration;
+
+use cubie_testkit::{Guest, GuestHal, RegisterTransport, Slot, within};
+use cubie_virtio_blk::{MemoryDisk, RawFile, Serial, VirtioBlk};
+use tempfile::NamedTempFile;
+use virtio_drivers::Error;
+use virtio_drivers::device::blk::{SECTOR_SIZE, VirtIOBlk};
+
+const DEADLINE: Duration = Duration::from_secs(30);
+
+type Driver = VirtIOBlk<GuestHal, RegisterTransport>;
+
+fn serial() -> Serial {
+    "a-disk-for-tests".parse().unwrap()
+}
+
+/// A file whose every sector is filled with its number.
+fn numbered(sectors: u8) -> NamedTempFile {
+    let file = NamedTempFile::new().unwrap();
+    let bytes: Vec<u8> = (0..sectors).flat_map(|n| [n; SECTOR_SIZE]).collect();
+    fs::write(file.path(), bytes).unwrap();
+    file
+}
+
+fn plug(file: &NamedTempFile, read_only: bool) -> Slot {
+    let disk = RawFile::open(file.path(), read_only).unwrap();
+    Guest::new().plug(Box::new(VirtioBlk::new(disk, serial())))
+}
+
+fn drive(slot: &Slot) -> Driver {
+    VirtIOBlk::new(slot.transport()).unwrap()
+}
+
+#[test]
+fn a_file_is_read_where_it_was_asked_for() {
+    within(DEADLINE, || {
+        let file = numbered(16);
+        let slot = plug(&file, false);
+        let mut disk = drive(&slot);
+        assert_eq!((disk.capacity(), disk.readonly()), (16, false));
+        let mut bytes = [0xee; 3 * SECTOR_SIZE];
+        disk.read_blocks(13, &mut bytes).unwrap();
+        assert_eq!(bytes.to_vec(), [[13; 512], [14; 512], [15; 512]].concat());
+    });
+}
+
+#[test]
+fn what_is_written_and_flushed_is_in_the_file_and_nothing_else_has_changed() {
+    within(DEADLINE, || {
+        let file = numbered(4);
+        let slot = plug(&file, false);
+        let mut disk = drive(&slot);
+        disk.write_blocks(1, &[0xaa; 2 * SECTOR_SIZE]).unwrap();
+        disk.flush().unwrap();
+        let expected = [[0; 512], [0xaa; 512], [0xaa; 512], [3; 512]].concat();
+        assert!(fs::read(file.path()).unwrap() == expected);
+    });
+}
+
+#[test]
+fn the_disk_says_who_it_is() {
+    within(DEADLINE, || {
+        let file = numbered(1);
+        let slot = plug(&file, false);
+        let mut id = [0xee; 20];
+        assert_eq!(drive(&slot).device_id(&mut id), Ok(16));
+        assert_eq!(&id, b"a-disk-for-tests\0\0\0\0");
+    });
+}
+
+#[test]
+fn a_read_only_disk_says_so_and_refuses_writes() {
+    within(DEADLINE, || {
+        let file = numbered(2);
+        let slot = plug(&file, true);
+        let mut disk = drive(&slot);
+        assert!(disk.readonly());
+        assert_eq!(disk.write_blocks(0, &[0xaa; SECTOR_SIZE]), Err(Error::IoError));
+        disk.flush().unwrap();
+        let mut bytes = [0xee; SECTOR_SIZE];
+        disk.read_blocks(0, &mut bytes).unwrap();
+        assert_eq!(bytes, [0; SECTOR_SIZE]);
+    });
+}
+
+#[test]
+fn a_disk_keeps_its_bytes_across_resets_and_another_slot() {
+    within(DEADLINE, || {
+        let guest = Guest::new();
+        let disk = VirtioBlk::new(MemoryDisk::new(vec![0; 64 * SECTOR_SIZE]), serial());
+        let mut slot = guest.plug(Box::new(disk));
+        for round in 0..20 {
+            let mut disk = drive(&slot);
+            for sector in 0..64 {
+                let mut bytes = [0xee; SECTOR_SIZE];
+                disk.read_blocks(sector, &mut bytes).unwrap();
+                assert_eq!(bytes, [round; SECTOR_SIZE]);
+                disk.write_blocks(sector, &[round + 1; SECTOR_SIZE]).unwrap();
+            }
+            drop(disk);
+            slot = guest.plug(slot.unplug());
+        }
+    });
+}
+
+#[test]
+fn thousands_of_requests_of_all_sizes_leave_file_and_memory_the_same() {
+    within(DEADLINE, || {
+        let file = numbered(255);
+        let mut model = fs::read(file.path()).unwrap();
+        let slot = plug(&file, false);
+        let mut disk = drive(&slot);
+        for n in 0..3000usize {
+            let (sector, count) = (n * 37 % 200, 1 + n * 11 % 55);
+            let range = sector * SECTOR_SIZE..(sector + count) * SECTOR_SIZE;
+            if n % 3 == 0 {
+                let bytes: Vec<_> = (0..range.len()).map(|at| (at / 7 + n) as u8).collect();
+                disk.write_blocks(sector, &bytes).unwrap();
+                model[range].copy_from_slice(&bytes);
+            } else {
+                let mut bytes = vec![0xee; range.len()];
+                disk.read_blocks(sector, &mut bytes).unwrap();
+                assert!(bytes == model[range], "request {n}");
+            }
+        }
+        assert!(fs::read(file.path()).unwrap() == model);
+    });
+}
+
+#[test]
+fn a_file_truncated_under_us_fails_what_is_gone_and_nothing_else() {
+    within(DEADLINE, || {
+        let file = numbered(16);
+        let slot = plug(&file, false);
+        let mut disk = drive(&slot);
+        file.as_file().set_len(4 * SECTOR_SIZE as u64 + 100).unwrap();
+        let mut bytes = [0xee; 2 * SECTOR_SIZE];
+        for gone in [3, 4, 8, 14] {
+            assert_eq!(disk.read_blocks(gone, &mut bytes), Err(Error::IoError), "sector {gone}");
+        }
+        disk.read_blocks(2, &mut bytes).unwrap();
+        assert_eq!(bytes.to_vec(), [[2; 512], [3; 512]].concat());
+        disk.write_blocks(8, &[0xaa; SECTOR_SIZE]).unwrap();
+        disk.read_blocks(7, &mut bytes).unwrap();
+        assert_eq!(bytes.to_vec(), [[0; 512], [0xaa; 512]].concat());
+    });
+}
+
+#[test]
+fn the_last_bytes_of_a_file_are_left_alone() {
+    within(DEADLINE, || {
+        let file = numbered(2);
+        file.as_file().set_len(3 * SECTOR_SIZE as u64 - 1).unwrap();
+        let slot = plug(&file, false);
+        let mut disk = drive(&slot);
+        assert_eq!(disk.capacity(), 2);
+        assert_eq!(disk.write_blocks(2, &[1; SECTOR_SIZE]), Err(Error::IoError));
+        assert_eq!(fs::metadata(file.path()).unwrap().len(), 3 * SECTOR_SIZE as u64 - 1);
+    });
+}

@@ -1,0 +1,260 @@
+//! Requests that no decent driver makes.
+
+use std::time::Duration;
+
+use cubie_testkit::{Descriptor, Guest, RawDriver, Slot, Used, within};
+use cubie_virtio_blk::{MemoryDisk, VirtioBlk};
+use cubie_virtio_core::Features;
+use virtio_drivers::transport::{DeviceStatus, Transport};
+use vm_memory::{Address, Bytes, GuestAddress};
+
+const DEADLINE: Duration = Duration::from_secs(20);
+
+const READ: u32 = 0;
+const WRITE: u32 = 1;
+const FLUSH: u32 = 4;
+const GET_ID: u32 = 8;
+
+const OK: u8 = 0;
+const IO_ERROR: u8 = 1;
+const UNSUPPORTED: u8 = 2;
+/// What the status byte holds before the device writes it.
+const UNTOUCHED: u8 = 0xee;
+
+const SECTORS: u64 = 16;
+
+/// A driver, and a page of guest memory for its requests: header, status, then payload.
+struct Bench {
+    guest: Guest,
+    slot: Slot,
+    driver: RawDriver,
+    page: GuestAddress,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let guest = Guest::new();
+        let disk = MemoryDisk::new(vec![0x11; (SECTORS * 512) as usize]);
+        let slot = guest.plug(Box::new(VirtioBlk::new(disk, "hostile".parse().unwrap())));
+        let driver = RawDriver::new(&slot, Features::default(), &[256]);
+        let page = guest.buffer(1 << 20);
+        Self { guest, slot, driver, page }
+    }
+
+    fn header(&self) -> u64 {
+        self.page.0
+    }
+
+    fn status(&self) -> u64 {
+        self.page.0 + 16
+    }
+
+    fn payload(&self) -> u64 {
+        self.page.0 + 512
+    }
+
+    /// Offers a request, and waits for it: bytes said to be written, and the status.
+    #[track_caller]
+    fn ask(&mut self, kind: u32, sector: u64, buffers: &[Descriptor]) -> (u32, u8) {
+        let memory = self.guest.memory();
+        let at = |offset| self.page.unchecked_add(offset);
+        memory.write_obj(kind.to_le(), at(0)).unwrap();
+        memory.write_obj(sector.to_le(), at(8)).unwrap();
+        memory.write_obj(UNTOUCHED, at(16)).unwrap();
+        let head = self.driver.offer(0, buffers);
+        let Used { head: used, written } = self.driver.wait_used(0, DEADLINE);
+        assert_eq!(used, u32::from(head));
+        (written, memory.read_obj(at(16)).unwrap())
+    }
+
+    /// A proper read of sector 0, to see that the queue still works.
+    #[track_caller]
+    fn still_works(&mut self) {
+        let buffers = [
+            Descriptor::readable(self.header(), 16),
+            Descriptor::writable(self.payload(), 512),
+            Descriptor::writable(self.status(), 1),
+        ];
+        assert_eq!(self.ask(READ, 0, &buffers), (513, OK));
+        let bytes: [u8; 2] = self.guest.memory().read_obj(GuestAddress(self.payload())).unwrap();
+        assert_eq!(bytes, [0x11; 2]);
+    }
+}
+
+#[test]
+fn a_chain_without_a_status_byte_comes_back_empty() {
+    let mut bench = Bench::new();
+    let header = Descriptor::readable(bench.header(), 16);
+    for buffers in [
+        &[header][..],
+        &[Descriptor::readable(bench.header(), 3)],
+        &[Descriptor::readable(bench.header(), 0)],
+        &[header, Descriptor::readable(bench.payload(), 512)],
+        &[header, Descriptor::writable(bench.status(), 0)],
+    ] {
+        assert_eq!(bench.ask(WRITE, 0, buffers), (0, UNTOUCHED), "{buffers:?}");
+    }
+    bench.still_works();
+}
+
+#[test]
+fn a_header_that_is_too_short_is_an_error() {
+    let mut bench = Bench::new();
+    let status = Descriptor::writable(bench.status(), 1);
+    let short = Descriptor::readable(bench.header(), 15);
+    assert_eq!(bench.ask(FLUSH, 0, &[short, status]), (1, IO_ERROR));
+    assert_eq!(bench.ask(FLUSH, 0, &[status]), (1, IO_ERROR));
+    bench.still_works();
+}
+
+#[test]
+fn a_header_and_a_status_may_lie_in_any_buffers() {
+    let mut bench = Bench::new();
+    let (header, status) = (bench.header(), bench.status());
+    let pieces = [(0, 1), (1, 7), (8, 8)].map(|(at, len)| Descriptor::readable(header + at, len));
+    let status = [Descriptor::writable(status, 1), Descriptor::writable(status, 0)];
+    assert_eq!(bench.ask(FLUSH, 0, &[&pieces[..], &status].concat()), (1, OK));
+    let pieces = [&[Descriptor::readable(header, 16)][..], &status[1..], &status[..1]].concat();
+    assert_eq!(bench.ask(FLUSH, 0, &pieces), (1, OK));
+}
+
+#[test]
+fn sectors_and_lengths_that_are_not_on_the_disk_are_errors() {
+    let mut bench = Bench::new();
+    let header = Descriptor::readable(bench.header(), 16);
+    let status = Descriptor::writable(bench.status(), 1);
+    let giant = [SECTORS, SECTORS - 1, u64::MAX, u64::MAX / 512, u64::MAX / 512 + 1, 1 << 63];
+    for sector in giant {
+        let room = Descriptor::writable(bench.payload(), 1024);
+        assert_eq!(bench.ask(READ, sector, &[header, room, status]), (0, IO_ERROR), "{sector:#x}");
+        let data = Descriptor::readable(bench.payload(), 1024);
+        assert_eq!(bench.ask(WRITE, sector, &[header, data, status]), (1, IO_ERROR), "{sector:#x}");
+    }
+    for len in [1, 511, 513] {
+        let room = Descriptor::writable(bench.payload(), len);
+        assert_eq!(bench.ask(READ, 0, &[header, room, status]), (0, IO_ERROR), "{len} bytes");
+        let data = Descriptor::readable(bench.payload(), len);
+        assert_eq!(bench.ask(WRITE, 0, &[header, data, status]), (1, IO_ERROR), "{len} bytes");
+    }
+    bench.still_works();
+}
+
+#[test]
+fn requests_of_no_length_do_nothing() {
+    let mut bench = Bench::new();
+    let header = Descriptor::readable(bench.header(), 16);
+    let status = Descriptor::writable(bench.status(), 1);
+    for kind in [READ, WRITE] {
+        assert_eq!(bench.ask(kind, 0, &[header, status]), (1, OK));
+        assert_eq!(bench.ask(kind, SECTORS, &[header, status]), (1, OK));
+        assert_eq!(bench.ask(kind, SECTORS + 1, &[header, status]), (1, IO_ERROR));
+    }
+    bench.still_works();
+}
+
+#[test]
+fn payload_on_the_wrong_side_is_an_error_and_not_an_empty_request() {
+    let mut bench = Bench::new();
+    let header = Descriptor::readable(bench.header(), 16);
+    let status = Descriptor::writable(bench.status(), 1);
+    let data = Descriptor::readable(bench.payload(), 512);
+    let room = Descriptor::writable(bench.payload(), 512);
+    assert_eq!(bench.ask(READ, 0, &[header, data, status]), (1, IO_ERROR));
+    assert_eq!(bench.ask(WRITE, 0, &[header, room, status]), (0, IO_ERROR));
+    for kind in [READ, WRITE] {
+        assert_eq!(bench.ask(kind, 0, &[header, data, room, status]), (0, IO_ERROR));
+    }
+    bench.still_works();
+}
+
+#[test]
+fn what_was_not_offered_is_unsupported() {
+    let mut bench = Bench::new();
+    let header = Descriptor::readable(bench.header(), 16);
+    let status = Descriptor::writable(bench.status(), 1);
+    for kind in [2, 3, 5, 10, 11, 13, 14, 0x8000_0000, u32::MAX] {
+        let data = Descriptor::readable(bench.payload(), 16);
+        assert_eq!(bench.ask(kind, 0, &[header, data, status]), (1, UNSUPPORTED), "{kind}");
+    }
+    bench.still_works();
+}
+
+#[test]
+fn an_identity_is_cut_or_left_short_as_there_is_room() {
+    let mut bench = Bench::new();
+    let header = Descriptor::readable(bench.header(), 16);
+    let status = Descriptor::writable(bench.status(), 1);
+    for (room, written) in [(0, 1), (4, 5), (20, 21), (64, 20)] {
+        let room = Descriptor::writable(bench.payload(), room);
+        assert_eq!(bench.ask(GET_ID, 0, &[header, room, status]), (written, OK));
+    }
+    let id: [u8; 8] = bench.guest.memory().read_obj(GuestAddress(bench.payload())).unwrap();
+    assert_eq!(&id, b"hostile\0");
+}
+
+#[test]
+fn a_buffer_outside_of_memory_stops_the_device_until_it_is_reset() {
+    let mut bench = Bench::new();
+    let header = Descriptor::readable(bench.header(), 16);
+    bench.driver.offer(0, &[header, Descriptor::writable(0x1000, 513)]);
+    bench.slot.wait_interrupt(DEADLINE);
+    let status = bench.driver.transport().get_status();
+    assert!(status.contains(DeviceStatus::DEVICE_NEEDS_RESET));
+    assert_eq!(bench.driver.used(0), None);
+    bench.driver = RawDriver::new(&bench.slot, Features::default(), &[256]);
+    bench.still_works();
+}
+
+#[test]
+fn stopping_under_load_returns_and_the_disk_starts_again() {
+    within(DEADLINE, || {
+        let mut bench = Bench::new();
+        let header = Descriptor::readable(bench.header(), 16);
+        let status = Descriptor::writable(bench.status(), 1);
+        let room = Descriptor::writable(bench.payload(), (SECTORS * 512) as u32);
+        for _ in 0..100 {
+            for _ in 0..80 {
+                bench.driver.offer(0, &[header, room, status]);
+            }
+            // The new driver resets the device while it is at it.
+            bench.driver = RawDriver::new(&bench.slot, Features::default(), &[256]);
+        }
+        bench.still_works();
+    });
+}
+
+#[test]
+fn more_payload_than_one_turn_serves_is_served_in_the_next() {
+    within(DEADLINE, || {
+        let guest = Guest::new();
+        let size = 1 << 20;
+        let disk = VirtioBlk::new(MemoryDisk::new(vec![0x22; size]), "large".parse().unwrap());
+        let slot = guest.plug(Box::new(disk));
+        let mut driver = RawDriver::new(&slot, Features::default(), &[256]);
+        let page = guest.buffer(size + 512);
+        guest.memory().write_obj([0u8; 16], page).unwrap();
+        let request = [
+            Descriptor::readable(page.0, 16),
+            Descriptor::writable(page.0 + 512, size as u32),
+            Descriptor::writable(page.0 + 16, 1),
+        ];
+        // All there before the first kick is served: one turn meets all of them.
+        let mut heads = Vec::new();
+        for index in (0..240).step_by(3) {
+            for (n, mut descriptor) in request.into_iter().enumerate() {
+                if n < 2 {
+                    descriptor.flags |= Descriptor::NEXT;
+                    descriptor.next = index + n as u16 + 1;
+                }
+                driver.write_descriptor(0, index + n as u16, descriptor);
+            }
+            driver.make_available(0, index);
+            heads.push(index);
+        }
+        driver.kick(0);
+        for head in heads {
+            let used = driver.wait_used(0, DEADLINE);
+            assert_eq!(used, Used { head: head.into(), written: size as u32 + 1 });
+        }
+    });
+}
