@@ -1,0 +1,116 @@
+//! Data plane: two queues between kick and interrupt.
+
+use std::io;
+
+use cubie_virtio_core::{Handler, QueueState, Source, Virtqueue};
+use cubie_virtq::{Chain, Segments, Serve};
+
+use crate::ConsoleBackend;
+
+const RECEIVE_KICK: u32 = 0;
+const TRANSMIT_KICK: u32 = 1;
+const INPUT: u32 = 2;
+const OUTPUT: u32 = 3;
+
+/// The host end while the device is stopped.
+#[derive(Debug)]
+pub(crate) struct Parked<B> {
+    backend: B,
+    /// How much of which chain the host had taken: a transmit queue that goes on in this state does not
+    /// print it twice.
+    half_sent: Option<(QueueState, usize)>,
+}
+
+impl<B> Parked<B> {
+    pub(crate) fn new(backend: B) -> Self {
+        Self { backend, half_sent: None }
+    }
+}
+
+/// Serves both queues of one port.
+#[derive(Debug)]
+pub(crate) struct ConsoleHandler<B> {
+    backend: B,
+    receive: Virtqueue,
+    transmit: Virtqueue,
+    /// Bytes of the next chain to transmit that the host has taken already. The chain itself stays in
+    /// the ring, so that nothing is in flight when the console waits for room.
+    sent: usize,
+}
+
+impl<B: ConsoleBackend> ConsoleHandler<B> {
+    pub(crate) fn new(parked: Parked<B>, receive: Virtqueue, transmit: Virtqueue) -> Self {
+        let Parked { backend, half_sent } = parked;
+        // Only a queue that goes on has the rest of that chain. One in the state of a new queue is
+        // taken for a new one: after a reset the driver has its buffers back.
+        let state = transmit.state();
+        let goes_on = half_sent.filter(|(at, _)| *at == state && state != QueueState::default());
+        let sent = goes_on.map_or(0, |(_, sent)| sent);
+        Self { backend, receive, transmit, sent }
+    }
+
+    /// The host end, and how far the queues have got.
+    pub(crate) fn park(self) -> (Parked<B>, Vec<QueueState>) {
+        let Self { backend, receive, transmit, sent } = self;
+        let half_sent = (sent > 0).then(|| (transmit.state(), sent));
+        (Parked { backend, half_sent }, vec![receive.state(), transmit.state()])
+    }
+
+    /// Input goes into the guest's buffers as long as there are both.
+    fn receive(&mut self) {
+        let backend = &mut self.backend;
+        self.receive.drain(|mut chain| {
+            let room = chain.writable();
+            if room.is_empty() {
+                return Serve::Done(chain, 0);
+            }
+            match backend.read(room) {
+                Ok(count @ 1..) => Serve::Done(chain, count as u32),
+                // Nothing now, or no more at all: the guest cannot be told which.
+                Ok(0) | Err(_) => Serve::Stop(chain),
+            }
+        });
+    }
+
+    /// The guest's output goes to the host as long as it takes it.
+    fn transmit(&mut self) {
+        let Self { backend, transmit, sent, .. } = self;
+        transmit.drain(|chain| send(backend, chain, sent));
+    }
+}
+
+/// Sends what is left of a chain of which the first `sent` bytes have gone.
+fn send<B: ConsoleBackend>(backend: &mut B, mut chain: Chain, sent: &mut usize) -> Serve {
+    let data: &mut Segments = chain.readable();
+    data.consume(*sent);
+    while !data.is_empty() {
+        let before = data.len();
+        match backend.write(data) {
+            Ok(_) if data.len() < before => *sent += before - data.len(),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Serve::Stop(chain),
+            // Nobody reads any more: the guest prints into the void.
+            Ok(_) | Err(_) => break,
+        }
+    }
+    *sent = 0;
+    Serve::Done(chain, 0)
+}
+
+impl<B: ConsoleBackend> Handler for ConsoleHandler<B> {
+    fn sources(&self) -> Vec<Source> {
+        let kicks = [
+            Source::readable(self.receive.kick(), RECEIVE_KICK),
+            Source::readable(self.transmit.kick(), TRANSMIT_KICK),
+        ];
+        let input = self.backend.input_ready().map(|fd| Source::readable(&fd, INPUT));
+        let output = self.backend.output_ready().map(|fd| Source::writable(&fd, OUTPUT));
+        kicks.into_iter().chain(input).chain(output).collect()
+    }
+
+    fn ready(&mut self, token: u32) {
+        match token {
+            RECEIVE_KICK | INPUT => self.receive(),
+            _ => self.transmit(),
+        }
+    }
+}
