@@ -1,0 +1,51 @@
+//! What a network card needs from the host, and host ends.
+
+mod loopback;
+mod tap;
+
+use std::io;
+use std::os::fd::BorrowedFd;
+
+use cubie_virtio_core::Features;
+use cubie_virtq::Segments;
+
+use crate::NetHeader;
+
+pub use loopback::Loopback;
+pub use tap::{Tap, TapError};
+
+/// What became of a [`NetBackend::recv`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Received {
+    /// A frame of so many bytes.
+    Frame(usize),
+    /// None is there; [`NetBackend::ready_fd`] tells when that changes.
+    Nothing,
+    /// A frame came for which the room is too small. It is gone; the next may fit.
+    Lost,
+}
+
+/// The host's end of a network cable.
+///
+/// Owned by the card's worker while the device runs, by the device otherwise. No method blocks.
+pub trait NetBackend: Send + 'static {
+    /// Sends one frame, the whole of `frame`, of which `header` says what is still to be done to it:
+    /// nothing, unless [`NetBackend::offloads`] promise to do it. [`io::ErrorKind::WouldBlock`] when
+    /// there is no room now: the same frame comes again when [`NetBackend::ready_fd`] is writable.
+    /// After any other error it is dropped.
+    fn send(&mut self, header: &NetHeader, frame: &mut Segments) -> io::Result<()>;
+
+    /// Receives one frame to the front of `room`, never a part of one. `header` is that of a plain
+    /// frame, to be left so if it is one. An error counts as [`Received::Nothing`].
+    fn recv(&mut self, header: &mut NetHeader, room: &mut Segments) -> io::Result<Received>;
+
+    /// Becomes readable when there is a frame to receive, and writable when there is room for one to
+    /// send. Any new event will do, such as a write to an eventfd for either.
+    fn ready_fd(&self) -> BorrowedFd<'_>;
+
+    /// What it can do to frames that it sends, as features that the driver is offered: checksums
+    /// (`VIRTIO_NET_F_CSUM`) and segmentation (`VIRTIO_NET_F_HOST_…`); others are ignored. Asked once.
+    fn offloads(&self) -> Features {
+        Features::default()
+    }
+}

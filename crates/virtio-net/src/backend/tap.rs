@@ -1,0 +1,230 @@
+//! A tap: a network interface of the host whose cable is a file descriptor
+//! (Linux, Documentation/networking/tuntap.rst).
+#![expect(unsafe_code, reason = "interfaces are made and set up by ioctls on struct ifreq")]
+
+use std::ffi::CStr;
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::net::UnixDatagram;
+
+use cubie_virtq::Segments;
+use libc::{Ioctl, ifreq};
+
+use super::{NetBackend, Received};
+use crate::NetHeader;
+
+const DEVICE: &str = "/dev/net/tun";
+/// What the kernel makes the first free name of.
+const ANY_NAME: &str = "cubie%d";
+/// Ethernet frames, with a virtio header in front and nothing else.
+const FLAGS: i32 = libc::IFF_TAP | libc::IFF_NO_PI | libc::IFF_VNET_HDR;
+
+/// Why there is no tap.
+#[derive(Debug, thiserror::Error)]
+pub enum TapError {
+    /// The kernel cannot make taps, or the device was not given to this container.
+    #[error("{DEVICE} is missing: load the kernel's module with `modprobe tun`")]
+    Missing,
+    /// The device may not be opened.
+    #[error("{DEVICE} may not be opened: run as root, or get the right to read and write it")]
+    Device,
+    /// A name that no interface can have.
+    #[error("«{0}» cannot be an interface's name: give 1 to 15 letters, digits, `-`, `_` or `.`")]
+    Name(String),
+    /// Somebody else's end of the cable is plugged in already.
+    #[error("the tap {0} is in use by another program: end that, or take another tap")]
+    Busy(String),
+    /// An interface that is something else.
+    #[error("{0} is a network interface, but not a tap (with one queue): take another name")]
+    NotATap(String),
+    /// Neither root nor the owner of such a tap.
+    #[error(
+        "not permitted to use a tap called {0}: run as root, or have root run \
+         `ip tuntap add dev {0} mode tap user $USER && ip link set {0} up`"
+    )]
+    NotPermitted(String),
+    /// Something else.
+    #[error("cannot {what} the tap: {source}")]
+    Host {
+        /// What failed.
+        what: &'static str,
+        /// How.
+        source: io::Error,
+    },
+}
+
+/// A tap, up and non-blocking. It vanishes with this value, unless somebody had made it persistent.
+///
+/// The kernel is told that the guest takes plain frames only, so that it never hands over one longer
+/// than the interface's MTU and a VLAN header ask for. One that is longer than the guest's buffer
+/// all the same (an MTU that the guest does not know of) is dropped as a whole.
+#[derive(Debug)]
+pub struct Tap {
+    file: File,
+    name: String,
+}
+
+impl Tap {
+    /// Attaches to the tap `name`, or makes it: that takes root (`CAP_NET_ADMIN`). Without a name the
+    /// kernel chooses one. An interface that is down is brought up if that is permitted.
+    pub fn open(name: Option<&str>) -> Result<Self, TapError> {
+        let name = name.unwrap_or(ANY_NAME);
+        let mut request = request(name).ok_or_else(|| TapError::Name(name.into()))?;
+        let file = open_device()?;
+        request.ifr_ifru.ifru_flags = FLAGS as libc::c_short;
+        // SAFETY: TUNSETIFF reads and writes a struct ifreq, which this is.
+        check(unsafe { libc::ioctl(file.as_raw_fd(), libc::TUNSETIFF, &raw mut request) })
+            .map_err(|error| refused(name, error))?;
+        let tap = Self { file, name: name_in(&request) };
+        tap.set_up().map_err(|source| TapError::Host { what: "set up", source })?;
+        tap.bring_up().map_err(|source| TapError::Host { what: "bring up", source })?;
+        Ok(tap)
+    }
+
+    /// The interface's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The header of this crate, and no offloads: a persistent tap remembers those of its last user.
+    fn set_up(&self) -> io::Result<()> {
+        let len = NetHeader::LEN as libc::c_int;
+        // SAFETY: TUNSETVNETHDRSZ reads an int.
+        check(unsafe {
+            libc::ioctl(self.file.as_raw_fd(), libc::TUNSETVNETHDRSZ, &raw const len)
+        })?;
+        let none: libc::c_ulong = 0;
+        // SAFETY: TUNSETOFFLOAD takes a number.
+        check(unsafe { libc::ioctl(self.file.as_raw_fd(), libc::TUNSETOFFLOAD, none) })
+    }
+
+    fn bring_up(&self) -> io::Result<()> {
+        // Any socket leads to the interfaces.
+        let socket = UnixDatagram::unbound()?;
+        let ioctl = |number: Ioctl, request: &mut ifreq| {
+            // SAFETY: both ioctls used here take a struct ifreq, and write nothing beyond.
+            check(unsafe { libc::ioctl(socket.as_raw_fd(), number, &raw mut *request) })
+        };
+        let mut request = request(&self.name).ok_or(io::ErrorKind::InvalidData)?;
+        ioctl(libc::SIOCGIFFLAGS as Ioctl, &mut request)?;
+        let up = libc::IFF_UP as libc::c_short;
+        // SAFETY: SIOCGIFFLAGS has filled this variant in.
+        if unsafe { request.ifr_ifru.ifru_flags } & up != 0 {
+            return Ok(());
+        }
+        // SAFETY: as above.
+        unsafe { request.ifr_ifru.ifru_flags |= up };
+        match ioctl(libc::SIOCSIFFLAGS as Ioctl, &mut request) {
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                let name = &self.name;
+                tracing::warn!("the tap is down: have root run `ip link set {name} up`");
+                Ok(())
+            }
+            result => result,
+        }
+    }
+}
+
+impl NetBackend for Tap {
+    fn send(&mut self, header: &NetHeader, frame: &mut Segments) -> io::Result<()> {
+        frame.write_packet(&header.to_bytes(), self.file.as_fd())
+    }
+
+    fn recv(&mut self, header: &mut NetHeader, room: &mut Segments) -> io::Result<Received> {
+        let mut bytes = [0; NetHeader::LEN];
+        match room.read_packet(&mut bytes, self.file.as_fd()) {
+            Ok(Some(len)) => {
+                *header = NetHeader::from_bytes(bytes);
+                Ok(Received::Frame(len))
+            }
+            Ok(None) => Ok(Received::Lost),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Received::Nothing),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn ready_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+}
+
+fn open_device() -> Result<File, TapError> {
+    let mut options = OpenOptions::new();
+    let options = options.read(true).write(true).custom_flags(libc::O_NONBLOCK);
+    options.open(DEVICE).map_err(|source| match source.raw_os_error() {
+        Some(libc::ENOENT | libc::ENODEV | libc::ENXIO) => TapError::Missing,
+        Some(libc::EACCES | libc::EPERM) => TapError::Device,
+        _ => TapError::Host { what: "open", source },
+    })
+}
+
+/// What the kernel's refusal of TUNSETIFF means.
+fn refused(name: &str, source: io::Error) -> TapError {
+    match source.raw_os_error() {
+        Some(libc::EBUSY) => TapError::Busy(name.into()),
+        Some(libc::EINVAL | libc::EEXIST) => TapError::NotATap(name.into()),
+        // An administrator's tap has a name of its own.
+        Some(libc::EPERM) => TapError::NotPermitted(name.replace("%d", "0")),
+        _ => TapError::Host { what: "attach to", source },
+    }
+}
+
+/// A request for the interface `name`; `None` if none can be called so.
+fn request(name: &str) -> Option<ifreq> {
+    let plain = name.replacen("%d", "", 1);
+    let letter = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    if name.is_empty() || !plain.bytes().all(letter) || [".", ".."].contains(&name) {
+        return None;
+    }
+    // SAFETY: all fields are integers or pointers, for which zero is a value.
+    let mut request: ifreq = unsafe { std::mem::zeroed() };
+    if name.len() >= request.ifr_name.len() {
+        return None;
+    }
+    for (to, from) in request.ifr_name.iter_mut().zip(name.bytes()) {
+        *to = libc::c_char::from_ne_bytes([from]);
+    }
+    Some(request)
+}
+
+/// The name that the kernel has filled in.
+fn name_in(request: &ifreq) -> String {
+    let bytes = request.ifr_name.map(|byte| byte.to_ne_bytes()[0]);
+    let name = CStr::from_bytes_until_nul(&bytes).unwrap_or_default();
+    name.to_string_lossy().into_owned()
+}
+
+fn check(result: libc::c_int) -> io::Result<()> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_no_interface_can_have_is_refused_before_anything_is_made() {
+        for name in ["", ".", "..", "a/b", "sixteen-letters-", "a b", "ä", "%d%d", "eth0:1"] {
+            let error = Tap::open(Some(name)).unwrap_err();
+            assert!(matches!(&error, TapError::Name(n) if n == name), "{name}: {error}");
+        }
+    }
+
+    #[test]
+    fn names_go_to_the_kernel_and_back() {
+        for name in ["cubie0", "fifteen-letters", "tap%d"] {
+            assert_eq!(name_in(&request(name).unwrap()), name);
+        }
+    }
+
+    #[test]
+    fn refusals_are_told_apart() {
+        let told = |errno| refused("tap%d", io::Error::from_raw_os_error(errno)).to_string();
+        assert!(told(libc::EBUSY).contains("in use by another program"));
+        assert!(told(libc::EINVAL).contains("not a tap"));
+        assert!(told(libc::EPERM).contains("`ip tuntap add dev tap0 mode tap user $USER &&"));
+        assert!(told(libc::ENOMEM).starts_with("cannot attach to the tap: "));
+    }
+}

@@ -1,0 +1,50 @@
+//! The virtio network card (VIRTIO 1.4 §5.1), with one pair of queues.
+//!
+//! For machines whose guest needs a network, and for whoever has another kind of cable for it. The
+//! card moves frames between two queues and a [`NetBackend`], straight between guest memory and the
+//! host: one system call a frame.
+//!
+//! * [`Net`]: the card. [`Drops`] counts what does not get through.
+//! * [`NetBackend`]: the host's end of the cable, to be implemented by anybody. There are [`Tap`] for
+//!   the host's network and [`Loopback`] for tests and closed circles.
+//! * [`NetHeader`]: what precedes a frame. The card checks it in both directions, so that a host end
+//!   sees what was negotiated only.
+//! * [`Mac`]: the card's address, given or made from a name.
+//!
+//! # Life of a card
+//!
+//! 1. The host end is made, and a [`Net`] with it and an address.
+//! 2. The guest's driver starts it: a worker of its own owns both queues and the host end.
+//! 3. A frame waits at the host until the guest offers a buffer, and in the ring until the host has
+//!    room. One that cannot be right, or does not fit, is dropped and counted, and nothing else is.
+//! 4. The guest resets the card: the host end is parked until the next start, frames and all.
+//!
+//! ```
+//! use std::time::Duration;
+//! use cubie_testkit::{Guest, GuestHal, within};
+//! use cubie_virtio_net::{Loopback, Mac, Net};
+//! use virtio_drivers::device::net::VirtIONetRaw;
+//!
+//! within(Duration::from_secs(10), || {
+//!     let (cable, far_end) = Loopback::pair().unwrap();
+//!     let slot = Guest::new().plug(Box::new(Net::new(cable, Mac::made_from("cubie"))));
+//!     let mut eth0 = VirtIONetRaw::<GuestHal, _, 16>::new(slot.transport()).unwrap();
+//!     assert_eq!(eth0.mac_address(), Mac::made_from("cubie").bytes());
+//!     eth0.send(b"to everybody, from me").unwrap();
+//!     let frame = far_end.wait_frame(Duration::from_secs(5));
+//!     assert_eq!(frame.as_deref(), Some(&b"to everybody, from me"[..]));
+//! });
+//! ```
+
+mod backend;
+mod device;
+mod drops;
+mod handler;
+mod mac;
+mod protocol;
+
+pub use backend::{Loopback, NetBackend, Received, Tap, TapError};
+pub use device::Net;
+pub use drops::Drops;
+pub use mac::{Mac, MacError};
+pub use protocol::NetHeader;

@@ -1,0 +1,182 @@
+//! Bytes of the network device's specification (VIRTIO 1.4 §5.1).
+
+use std::ops::RangeInclusive;
+
+use cubie_virtio_core::Features;
+use virtio_bindings::virtio_net::*;
+
+use crate::Mac;
+
+/// Index of the queue that brings the guest frames (§5.1.2).
+pub(crate) const RECEIVE: u16 = 0;
+/// Index of the queue that takes the guest's frames (§5.1.2).
+pub(crate) const TRANSMIT: u16 = 1;
+
+/// Bytes of a frame: at least an Ethernet header, at most what §5.1.6.3.1 makes room for.
+pub(crate) const FRAME_LEN: RangeInclusive<usize> = 14..=65_550;
+
+/// What a host end may add to the device, see [`NetBackend::offloads`](crate::NetBackend::offloads).
+pub(crate) const OFFLOADS: Features = Features::bit(VIRTIO_NET_F_CSUM)
+    .with(Features::bit(VIRTIO_NET_F_HOST_TSO4))
+    .with(Features::bit(VIRTIO_NET_F_HOST_TSO6))
+    .with(Features::bit(VIRTIO_NET_F_HOST_ECN))
+    .with(Features::bit(VIRTIO_NET_F_HOST_UFO));
+
+/// The features of every card of this crate: it has an address, and tells that its link is up.
+pub(crate) const FEATURES: Features =
+    Features::bit(VIRTIO_NET_F_MAC).with(Features::bit(VIRTIO_NET_F_STATUS));
+
+const NEEDS_CSUM: u8 = VIRTIO_NET_HDR_F_NEEDS_CSUM as u8;
+const GSO_NONE: u8 = VIRTIO_NET_HDR_GSO_NONE as u8;
+const GSO_ECN: u8 = VIRTIO_NET_HDR_GSO_ECN as u8;
+
+/// The configuration: address, and a link that is up (§5.1.4).
+pub(crate) fn config(mac: Mac) -> [u8; 8] {
+    let [a, b, c, d, e, f] = mac.bytes();
+    let [low, high] = (VIRTIO_NET_S_LINK_UP as u16).to_le_bytes();
+    [a, b, c, d, e, f, low, high]
+}
+
+/// `struct virtio_net_hdr_v1`, which precedes every frame (§5.1.6): what is still to be done to it.
+///
+/// The default is a plain frame, with nothing left to do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NetHeader {
+    /// `VIRTIO_NET_HDR_F_…`.
+    pub flags: u8,
+    /// `VIRTIO_NET_HDR_GSO_…`: how to cut the frame into segments.
+    pub gso_type: u8,
+    /// Bytes of the headers that each segment gets.
+    pub hdr_len: u16,
+    /// Bytes of payload in each segment.
+    pub gso_size: u16,
+    /// Where the checksum begins, in bytes from the frame's start.
+    pub csum_start: u16,
+    /// Where it is put, in bytes from `csum_start`.
+    pub csum_offset: u16,
+    /// Over how many chains a received frame is spread.
+    pub num_buffers: u16,
+}
+
+impl NetHeader {
+    /// Bytes in front of a frame.
+    pub const LEN: usize = 12;
+
+    /// As it lies in memory.
+    pub fn from_bytes(bytes: [u8; Self::LEN]) -> Self {
+        let word = |at| u16::from_le_bytes([bytes[at], bytes[at + 1]]);
+        Self {
+            flags: bytes[0],
+            gso_type: bytes[1],
+            hdr_len: word(2),
+            gso_size: word(4),
+            csum_start: word(6),
+            csum_offset: word(8),
+            num_buffers: word(10),
+        }
+    }
+
+    /// As it lies in memory.
+    pub fn to_bytes(self) -> [u8; Self::LEN] {
+        let Self { flags, gso_type, hdr_len, gso_size, csum_start, csum_offset, num_buffers } =
+            self;
+        let mut bytes = [flags, gso_type, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+        let words = [hdr_len, gso_size, csum_start, csum_offset, num_buffers];
+        for (pair, word) in bytes[2..].chunks_exact_mut(2).zip(words) {
+            pair.copy_from_slice(&word.to_le_bytes());
+        }
+        bytes
+    }
+
+    /// The header of a frame that the guest sends, as the host may see it: without flags that the
+    /// driver has no business with. `None` when it asks for what was not negotiated.
+    pub(crate) fn for_host(self, negotiated: Features) -> Option<Self> {
+        let flags = self.flags & NEEDS_CSUM;
+        let mut asked = match u32::from(self.gso_type & !GSO_ECN) {
+            VIRTIO_NET_HDR_GSO_NONE => Features::default(),
+            VIRTIO_NET_HDR_GSO_TCPV4 => Features::bit(VIRTIO_NET_F_HOST_TSO4),
+            VIRTIO_NET_HDR_GSO_TCPV6 => Features::bit(VIRTIO_NET_F_HOST_TSO6),
+            VIRTIO_NET_HDR_GSO_UDP => Features::bit(VIRTIO_NET_F_HOST_UFO),
+            _ => return None,
+        };
+        if self.gso_type & GSO_ECN != 0 {
+            asked = asked.with(Features::bit(VIRTIO_NET_F_HOST_ECN));
+        }
+        if flags & NEEDS_CSUM != 0 {
+            asked = asked.with(Features::bit(VIRTIO_NET_F_CSUM));
+        }
+        negotiated.has(asked).then_some(Self { flags, num_buffers: 0, ..self })
+    }
+
+    /// The header of a frame that the host sends, as the guest may see it, which has negotiated
+    /// nothing for this direction: nothing is to be done, whatever the host knows besides (§5.1.6.4.1).
+    /// `None` when something is.
+    pub(crate) fn for_guest(self) -> Option<Self> {
+        let plain = self.flags & NEEDS_CSUM == 0 && self.gso_type == GSO_NONE;
+        plain.then_some(Self { num_buffers: 1, ..Self::default() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CSUM: Features = Features::bit(VIRTIO_NET_F_CSUM);
+    const TSO4: Features = Features::bit(VIRTIO_NET_F_HOST_TSO4);
+
+    fn header(flags: u32, gso_type: u32) -> NetHeader {
+        NetHeader { flags: flags as u8, gso_type: gso_type as u8, ..NetHeader::default() }
+    }
+
+    #[test]
+    fn fields_lie_where_the_standard_says() {
+        let bytes = [1, 4, 3, 0, 5, 0, 7, 0, 9, 0, 11, 1];
+        let header = NetHeader::from_bytes(bytes);
+        let expected = NetHeader {
+            flags: 1,
+            gso_type: 4,
+            hdr_len: 3,
+            gso_size: 5,
+            csum_start: 7,
+            csum_offset: 9,
+            num_buffers: 267,
+        };
+        assert_eq!(header, expected);
+        assert_eq!(header.to_bytes(), bytes);
+    }
+
+    #[test]
+    fn a_guest_may_ask_for_what_was_negotiated() {
+        let plain = header(0, VIRTIO_NET_HDR_GSO_NONE);
+        let checksum = header(VIRTIO_NET_HDR_F_NEEDS_CSUM, VIRTIO_NET_HDR_GSO_NONE);
+        let segments = header(VIRTIO_NET_HDR_F_NEEDS_CSUM, VIRTIO_NET_HDR_GSO_TCPV4);
+        for (header, needs) in
+            [(plain, Features::default()), (checksum, CSUM), (segments, CSUM.with(TSO4))]
+        {
+            assert_eq!(header.for_host(needs), Some(header));
+            assert_eq!(header.for_host(OFFLOADS), Some(header));
+            if needs != Features::default() {
+                assert_eq!(header.for_host(FEATURES), None);
+            }
+        }
+        assert_eq!(segments.for_host(CSUM), None);
+        assert_eq!(header(0, VIRTIO_NET_HDR_GSO_ECN).for_host(CSUM.with(TSO4)), None);
+        assert_eq!(header(0, 0x7f).for_host(OFFLOADS), None, "no such kind of segments");
+    }
+
+    #[test]
+    fn flags_that_are_not_the_drivers_do_not_reach_the_host() {
+        let odd = NetHeader { flags: 0xfe, num_buffers: 9, ..NetHeader::default() };
+        assert_eq!(odd.for_host(Features::default()), Some(NetHeader::default()));
+    }
+
+    #[test]
+    fn a_guest_sees_plain_frames_in_one_buffer() {
+        let one_buffer = NetHeader { num_buffers: 1, ..NetHeader::default() };
+        assert_eq!(header(0, 0).for_guest(), Some(one_buffer));
+        // The host has checked the sum; whoever has not negotiated it must not be told.
+        assert_eq!(header(2, 0).for_guest(), Some(one_buffer));
+        assert_eq!(header(VIRTIO_NET_HDR_F_NEEDS_CSUM, 0).for_guest(), None);
+        assert_eq!(header(0, VIRTIO_NET_HDR_GSO_TCPV4).for_guest(), None);
+    }
+}
