@@ -19,14 +19,14 @@ const SEG_MAX: u32 = QUEUE_SIZE as u32 - 2;
 
 /// A block device over the backend `B`.
 #[derive(Debug)]
-pub struct VirtioBlk<B: BlockBackend> {
+pub struct Blk<B: BlockBackend> {
     config: Config,
     features: Features,
     serial: Serial,
     station: Station<B, BlkHandler<B>>,
 }
 
-impl<B: BlockBackend> VirtioBlk<B> {
+impl<B: BlockBackend> Blk<B> {
     /// A disk of the backend's size, read-only if the backend is.
     pub fn new(backend: B, serial: Serial) -> Self {
         let mut features = Features::bit(VIRTIO_BLK_F_FLUSH)
@@ -44,7 +44,7 @@ impl<B: BlockBackend> VirtioBlk<B> {
     }
 }
 
-impl<B: BlockBackend> VirtioDevice for VirtioBlk<B> {
+impl<B: BlockBackend> VirtioDevice for Blk<B> {
     fn id(&self) -> DeviceId {
         DeviceId::BLOCK
     }

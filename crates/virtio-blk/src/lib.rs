@@ -4,7 +4,7 @@
 //! takes the sixteen bytes of its header off, and hands the rest to a backend: the payload goes between
 //! guest memory and the file by one system call, from where it lies.
 //!
-//! * [`VirtioBlk`]: the device, to be plugged into a transport.
+//! * [`Blk`]: the device, to be plugged into a transport.
 //! * [`BlockBackend`]: the host's end, open to strangers. [`RawFile`] is a file or a block device of the
 //!   host, [`MemoryDisk`] is forgotten at the end.
 //! * [`Request`], [`Operation`], [`Completion`]: what a backend gets, and what it makes of it. A request
@@ -14,7 +14,7 @@
 //!
 //! # Life
 //!
-//! 1. [`RawFile::open`], then [`VirtioBlk::new`]: the file is parked in the device.
+//! 1. [`RawFile::open`], then [`Blk::new`]: the file is parked in the device.
 //! 2. The driver reads the capacity, negotiates and says DRIVER_OK: file and queue move to a worker.
 //! 3. Each kick: every available chain becomes a [`Request`] or is refused at once. The backend finishes
 //!    it in [`BlockBackend::submit`], or later, in any order, by [`BlockBackend::complete`].
@@ -30,10 +30,10 @@
 //!   nothing. A chain without room for a status comes back empty: there is no place to complain.
 //!
 //! ```
-//! use cubie_virtio_blk::{MemoryDisk, VirtioBlk};
+//! use cubie_virtio_blk::{MemoryDisk, Blk};
 //! use cubie_virtio_core::{DeviceId, VirtioDevice};
 //!
-//! let device = VirtioBlk::new(MemoryDisk::new(vec![0; 1 << 20]), "scratch".parse()?);
+//! let device = Blk::new(MemoryDisk::new(vec![0; 1 << 20]), "scratch".parse()?);
 //! assert_eq!(device.id(), DeviceId::BLOCK);
 //! let mut sectors = [0; 8];
 //! device.config().read(0, &mut sectors);
@@ -50,7 +50,7 @@ mod request;
 mod serial;
 
 pub use backend::{BlockBackend, MemoryDisk, OpenError, RawFile};
-pub use device::VirtioBlk;
+pub use device::Blk;
 pub use protocol::SECTOR_SIZE;
 pub use request::{Completion, Operation, Request};
 pub use serial::{Serial, SerialError};

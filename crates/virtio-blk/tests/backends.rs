@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use cubie_testkit::{Descriptor, Guest, RawDriver};
 use cubie_virtio_blk::{
-    BlockBackend, Completion, MemoryDisk, OpenError, Operation, RawFile, Request, VirtioBlk,
+    Blk, BlockBackend, Completion, MemoryDisk, OpenError, Operation, RawFile, Request,
 };
 use cubie_virtio_core::{Features, VirtioDevice};
 use nix::sys::stat::Mode;
@@ -72,7 +72,7 @@ impl BlockBackend for Reversing {
 }
 
 fn device(backend: impl BlockBackend) -> Box<dyn VirtioDevice> {
-    Box::new(VirtioBlk::new(backend, "backend".parse().unwrap()))
+    Box::new(Blk::new(backend, "backend".parse().unwrap()))
 }
 
 /// Offers the write of one sector filled with its own number.

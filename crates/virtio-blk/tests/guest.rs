@@ -4,7 +4,7 @@ use std::fs;
 use std::time::Duration;
 
 use cubie_testkit::{Guest, GuestHal, RegisterTransport, Slot, within};
-use cubie_virtio_blk::{MemoryDisk, RawFile, Serial, VirtioBlk};
+use cubie_virtio_blk::{Blk, MemoryDisk, RawFile, Serial};
 use tempfile::NamedTempFile;
 use virtio_drivers::Error;
 use virtio_drivers::device::blk::{SECTOR_SIZE, VirtIOBlk};
@@ -27,7 +27,7 @@ fn numbered(sectors: u8) -> NamedTempFile {
 
 fn plug(file: &NamedTempFile, read_only: bool) -> Slot {
     let disk = RawFile::open(file.path(), read_only).unwrap();
-    Guest::new().plug(Box::new(VirtioBlk::new(disk, serial())))
+    Guest::new().plug(Box::new(Blk::new(disk, serial())))
 }
 
 fn drive(slot: &Slot) -> Driver {
@@ -90,7 +90,7 @@ fn a_read_only_disk_says_so_and_refuses_writes() {
 fn a_disk_keeps_its_bytes_across_resets_and_another_slot() {
     within(DEADLINE, || {
         let guest = Guest::new();
-        let disk = VirtioBlk::new(MemoryDisk::new(vec![0; 64 * SECTOR_SIZE]), serial());
+        let disk = Blk::new(MemoryDisk::new(vec![0; 64 * SECTOR_SIZE]), serial());
         let mut slot = guest.plug(Box::new(disk));
         for round in 0..20 {
             let mut disk = drive(&slot);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use cubie_testkit::{Descriptor, Guest, RawDriver, Slot, Used, within};
-use cubie_virtio_blk::{MemoryDisk, VirtioBlk};
+use cubie_virtio_blk::{Blk, MemoryDisk};
 use cubie_virtio_core::Features;
 use virtio_drivers::transport::{DeviceStatus, Transport};
 use vm_memory::{Address, Bytes, GuestAddress};
@@ -35,7 +35,7 @@ impl Bench {
     fn new() -> Self {
         let guest = Guest::new();
         let disk = MemoryDisk::new(vec![0x11; (SECTORS * 512) as usize]);
-        let slot = guest.plug(Box::new(VirtioBlk::new(disk, "hostile".parse().unwrap())));
+        let slot = guest.plug(Box::new(Blk::new(disk, "hostile".parse().unwrap())));
         let driver = RawDriver::new(&slot, Features::default(), &[256]);
         let page = guest.buffer(1 << 20);
         Self { guest, slot, driver, page }
@@ -228,7 +228,7 @@ fn more_payload_than_one_turn_serves_is_served_in_the_next() {
     within(DEADLINE, || {
         let guest = Guest::new();
         let size = 1 << 20;
-        let disk = VirtioBlk::new(MemoryDisk::new(vec![0x22; size]), "large".parse().unwrap());
+        let disk = Blk::new(MemoryDisk::new(vec![0x22; size]), "large".parse().unwrap());
         let slot = guest.plug(Box::new(disk));
         let mut driver = RawDriver::new(&slot, Features::default(), &[256]);
         let page = guest.buffer(size + 512);

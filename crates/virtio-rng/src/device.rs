@@ -12,12 +12,12 @@ const QUEUE_SIZES: [u16; 1] = [16];
 
 /// An entropy device over the source `S`.
 #[derive(Debug)]
-pub struct VirtioRng<S: EntropySource> {
+pub struct Rng<S: EntropySource> {
     config: Config,
     station: Station<S, RngHandler<S>>,
 }
 
-impl<S: EntropySource> VirtioRng<S> {
+impl<S: EntropySource> Rng<S> {
     /// A device that gives what `source` gives.
     pub fn new(source: S) -> Self {
         let (config, station) = (Config::default(), Station::Parked(source));
@@ -25,7 +25,7 @@ impl<S: EntropySource> VirtioRng<S> {
     }
 }
 
-impl<S: EntropySource> VirtioDevice for VirtioRng<S> {
+impl<S: EntropySource> VirtioDevice for Rng<S> {
     fn id(&self) -> DeviceId {
         DeviceId::RNG
     }

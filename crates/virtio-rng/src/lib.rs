@@ -3,13 +3,13 @@
 //!
 //! One queue, no features, no configuration. The driver makes buffers available, the device fills them.
 //!
-//! * [`VirtioRng`]: the device, to be plugged into a transport.
+//! * [`Rng`]: the device, to be plugged into a transport.
 //! * [`EntropySource`]: where the bytes come from. [`HostEntropy`] is the host's kernel; another source
 //!   (a hardware generator, a seeded stream for repeatable tests) implements one method.
 //!
 //! # Life
 //!
-//! 1. [`VirtioRng::new`] with a source, which is parked in the device.
+//! 1. [`Rng::new`] with a source, which is parked in the device.
 //! 2. The driver says DRIVER_OK: source and queue move to a worker thread.
 //! 3. Each kick fills the buffers that are available, [`MOST_BYTES`] of each at most. The standard lets
 //!    a device give less than it was asked for, and a guest that asks for 4 GiB cannot keep the worker
@@ -20,9 +20,9 @@
 //!
 //! ```
 //! use cubie_virtio_core::{DeviceId, VirtioDevice};
-//! use cubie_virtio_rng::{HostEntropy, VirtioRng};
+//! use cubie_virtio_rng::{HostEntropy, Rng};
 //!
-//! let device = VirtioRng::new(HostEntropy);
+//! let device = Rng::new(HostEntropy);
 //! assert_eq!(device.id(), DeviceId::RNG);
 //! assert_eq!(device.queue_sizes().len(), 1);
 //! ```
@@ -33,5 +33,5 @@ mod device;
 mod handler;
 
 pub use backend::{EntropySource, HostEntropy};
-pub use device::VirtioRng;
+pub use device::Rng;
 pub use handler::MOST_BYTES;

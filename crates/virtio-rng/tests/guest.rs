@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use cubie_testkit::{Descriptor, Guest, GuestHal, RawDriver, Used, within};
 use cubie_virtio_core::Features;
-use cubie_virtio_rng::{EntropySource, HostEntropy, MOST_BYTES, VirtioRng};
+use cubie_virtio_rng::{EntropySource, HostEntropy, MOST_BYTES, Rng};
 use virtio_drivers::device::rng::VirtIORng;
 
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -42,7 +42,7 @@ impl EntropySource for Counter {
 #[test]
 fn the_host_fills_buffers_with_bytes_that_differ() {
     within(DEADLINE, || {
-        let slot = Guest::new().plug(Box::new(VirtioRng::new(HostEntropy)));
+        let slot = Guest::new().plug(Box::new(Rng::new(HostEntropy)));
         let mut driver = VirtIORng::<GuestHal, _>::new(slot.transport()).unwrap();
         let mut twice = [[0; 32]; 2];
         for bytes in &mut twice {
@@ -56,7 +56,7 @@ fn the_host_fills_buffers_with_bytes_that_differ() {
 fn bytes_arrive_in_order_and_none_is_given_twice_across_resets() {
     within(DEADLINE, || {
         let (counter, given) = Counter::until(u64::MAX);
-        let slot = Guest::new().plug(Box::new(VirtioRng::new(counter)));
+        let slot = Guest::new().plug(Box::new(Rng::new(counter)));
         let mut next = 0;
         for _ in 0..20 {
             let mut driver = VirtIORng::<GuestHal, _>::new(slot.transport()).unwrap();
@@ -75,7 +75,7 @@ fn bytes_arrive_in_order_and_none_is_given_twice_across_resets() {
 fn a_large_request_gets_a_part() {
     within(DEADLINE, || {
         let (counter, given) = Counter::until(u64::MAX);
-        let slot = Guest::new().plug(Box::new(VirtioRng::new(counter)));
+        let slot = Guest::new().plug(Box::new(Rng::new(counter)));
         let mut driver = VirtIORng::<GuestHal, _>::new(slot.transport()).unwrap();
         assert_eq!(driver.request_entropy(&mut vec![0; 1 << 20]), Ok(MOST_BYTES));
         assert_eq!(given.load(Ordering::SeqCst), MOST_BYTES as u64);
@@ -86,7 +86,7 @@ fn a_large_request_gets_a_part() {
 fn a_source_that_fails_gives_what_it_has_and_the_queue_goes_on() {
     within(DEADLINE, || {
         let (counter, _) = Counter::until(4096);
-        let slot = Guest::new().plug(Box::new(VirtioRng::new(counter)));
+        let slot = Guest::new().plug(Box::new(Rng::new(counter)));
         let mut driver = VirtIORng::<GuestHal, _>::new(slot.transport()).unwrap();
         assert_eq!(driver.request_entropy(&mut [0; 5000]), Ok(4096));
         assert_eq!(driver.request_entropy(&mut [0; 8]), Ok(0));
@@ -97,7 +97,7 @@ fn a_source_that_fails_gives_what_it_has_and_the_queue_goes_on() {
 #[test]
 fn buffers_that_cannot_be_written_come_back_empty() {
     let guest = Guest::new();
-    let slot = guest.plug(Box::new(VirtioRng::new(HostEntropy)));
+    let slot = guest.plug(Box::new(Rng::new(HostEntropy)));
     let mut raw = RawDriver::new(&slot, Features::default(), &[8]);
     let at = guest.buffer(64).0;
     for buffers in [
@@ -116,7 +116,7 @@ fn buffers_that_cannot_be_written_come_back_empty() {
 fn stopping_under_load_returns_and_the_device_starts_again() {
     within(DEADLINE, || {
         let guest = Guest::new();
-        let slot = guest.plug(Box::new(VirtioRng::new(HostEntropy)));
+        let slot = guest.plug(Box::new(Rng::new(HostEntropy)));
         let at = guest.buffer(1 << 20).0;
         for _ in 0..50 {
             let mut raw = RawDriver::new(&slot, Features::default(), &[16]);
