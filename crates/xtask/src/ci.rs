@@ -1,0 +1,54 @@
+//! Everything that a change must pass, the quickest first.
+
+use std::process::Command;
+
+use crate::shell::{ARM, cargo, root, run};
+use crate::{fence, floors, readme, setup, test};
+
+/// Crates that are published, lowest floor first.
+pub(crate) const PUBLISHED: [&str; 12] = [
+    "cubie-vm-irq",
+    "cubie-mmio-bus",
+    "cubie-virtq",
+    "cubie-hv",
+    "cubie-virtio-core",
+    "cubie-arm-kvm",
+    "cubie-virtio-net",
+    "cubie-virtio-blk",
+    "cubie-virtio-console",
+    "cubie-virtio-rng",
+    "cubie-vmm",
+    "cubie",
+];
+
+pub(crate) fn ci() -> anyhow::Result<()> {
+    run("format", &mut cargo("fmt --all --check"))?;
+    floors::check()?;
+    fence::check()?;
+    let lints = "clippy --workspace --all-targets --all-features";
+    run("lints", &mut cargo(&format!("{lints} -- -D warnings")))?;
+    run("lints on ARM", &mut cargo(&format!("{lints} --release --target {ARM} -- -D warnings")))?;
+    run("docs", cargo("doc --workspace --no-deps").env("RUSTDOCFLAGS", "-D warnings"))?;
+    licences()?;
+    packages()?;
+    setup::setup()?;
+    test::test(true)?;
+    readme::check()
+}
+
+/// Licences, sources and duplicate versions (deny.toml).
+fn licences() -> anyhow::Result<()> {
+    let deny = "deny --workspace check --hide-inclusion-graph licenses bans sources";
+    let there = Command::new(env!("CARGO")).args(["deny", "--version"]).output();
+    if !there.is_ok_and(|out| out.status.success()) {
+        run("install cargo-deny", &mut cargo("install --quiet --locked cargo-deny"))?;
+    }
+    run("licences", &mut cargo(deny))
+}
+
+/// Each published crate can be packaged: all files there, all fields filled.
+fn packages() -> anyhow::Result<()> {
+    let mut package = cargo("package --quiet --no-verify --allow-dirty");
+    package.args(PUBLISHED.iter().flat_map(|name| ["-p", name])).current_dir(root());
+    run("packages", &mut package)
+}

@@ -1,0 +1,65 @@
+//! Developer commands: `cargo xtask --help`.
+#![forbid(unsafe_code)]
+
+mod bench;
+mod ci;
+mod fence;
+mod floors;
+mod readme;
+mod setup;
+mod shell;
+mod test;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Developer commands of cubie.
+#[derive(Parser)]
+#[command(name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Install what this machine lacks: QEMU, and the kernels and images of the guests (as root; says
+    /// what it does first).
+    Setup,
+    /// Run all tests: natively, then in the ARM lab with 32- and 64-bit Linux guests.
+    Test {
+        /// Only the tests that need no lab.
+        #[arg(long)]
+        native: bool,
+    },
+    /// Everything that a change must pass: format, lints, tests, docs, floors, unsafe fence, licences,
+    /// packages, README.
+    Ci,
+    /// Run the benchmarks and write their tables to target/figures.
+    Bench {
+        /// Only this one, such as `boot`.
+        name: Option<String>,
+    },
+    /// Check only that each crate depends on lower floors.
+    Floors,
+    /// Check only that `unsafe` stays in the listed files.
+    Fence,
+}
+
+fn main() -> ExitCode {
+    let Err(error) = run(Cli::parse().command) else { return ExitCode::SUCCESS };
+    eprintln!("xtask: {error:#}");
+    ExitCode::FAILURE
+}
+
+fn run(command: Command) -> anyhow::Result<()> {
+    match command {
+        Command::Setup => setup::setup(),
+        Command::Test { native } => test::test(!native),
+        Command::Ci => ci::ci(),
+        Command::Bench { name } => bench::bench(name.as_deref()),
+        Command::Floors => floors::check(),
+        Command::Fence => fence::check(),
+    }
+}

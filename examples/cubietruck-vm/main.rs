@@ -1,0 +1,62 @@
+//! A small VMM in the manner of LKVM: the crates of cubie, put together.
+
+mod cli;
+mod images;
+#[cfg(target_arch = "aarch64")]
+mod machine;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use cubie::console::Messages;
+
+use cli::Cli;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    tracing_subscriber::fmt()
+        .with_writer(|| Messages)
+        .with_target(false)
+        .without_time()
+        .with_max_level(tracing_subscriber::filter::LevelFilter::WARN)
+        .init();
+    match start(cli) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("cubietruck-vm: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[cfg(target_arch = "aarch64")]
+fn start(mut cli: Cli) -> anyhow::Result<ExitCode> {
+    default_guest(&mut cli)?;
+    machine::run(&cli)
+}
+
+/// Without ARM KVM: the same program with the same options, inside the lab.
+#[cfg(not(target_arch = "aarch64"))]
+fn start(mut cli: Cli) -> anyhow::Result<ExitCode> {
+    use cubie_armlab::Machine;
+    use cubie_armlab::relay::{self, Program};
+    images::prepare_lab()?;
+    default_guest(&mut cli)?;
+    eprintln!(
+        "cubietruck-vm: no ARM KVM here: the guest runs on an emulated ARM board, which is slower"
+    );
+    let options: Vec<_> = std::env::args_os().skip(1).collect();
+    let status = relay::run(Program::Example("cubietruck-vm"), &Machine::from_env()?, &options)?;
+    Ok(cubie_armlab::end_like(status))
+}
+
+/// Names the default kernel and initrd where none is named.
+fn default_guest(cli: &mut Cli) -> anyhow::Result<()> {
+    if cli.kernel.is_none() {
+        let image = images::prepare(cli.arch.into())?;
+        cli.kernel = Some(image.kernel);
+        cli.initrd.get_or_insert(image.initrd);
+        cli.params.insert_str(0, "quiet ");
+    }
+    Ok(())
+}

@@ -1,0 +1,166 @@
+//! What a person may get wrong: one clear line, a non-zero status, nothing left behind.
+
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Instant;
+
+use crate::vm::{DEADLINE, arg, blank, example, host, wait};
+
+/// The one line that the example says before it gives up.
+fn complaint(args: &str) -> String {
+    let before = host("ls /sys/class/net");
+    let output = example(args).stdin(Stdio::null()).output().unwrap();
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success(), "{args} was accepted");
+    assert!(output.status.code().is_some(), "{args} ended by a signal");
+    assert!(output.stdout.is_empty(), "{args} wrote to its output");
+    assert!(!text.contains("panicked"), "{text}");
+    assert_eq!(host("ls /sys/class/net"), before, "{args} left an interface behind");
+    text
+}
+
+/// Expects one line that holds all of `words`.
+#[track_caller]
+fn refused(args: &str, words: &[&str]) {
+    let text = complaint(args);
+    assert_eq!(text.trim_end().lines().count(), 1, "{args}: {text}");
+    for word in words {
+        assert!(text.contains(word), "{args}: no «{word}» in: {text}");
+    }
+}
+
+/// Expects clap's refusal, which names the option.
+#[track_caller]
+fn misunderstood(args: &str, words: &[&str]) {
+    let text = complaint(args);
+    assert!(text.starts_with("error: "), "{text}");
+    for word in words {
+        assert!(text.contains(word), "{args}: no «{word}» in: {text}");
+    }
+}
+
+#[test]
+fn kernels_that_are_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, bytes: &[u8]| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, bytes).unwrap();
+        arg(path)
+    };
+    refused("-k /no/such/kernel", &["--kernel", "/no/such/kernel", "No such file"]);
+    refused(&format!("-k {}", arg(folder.path())), &["--kernel", "directory"]);
+    refused(&format!("-k {}", file("empty", b"")), &["--kernel", "empty"]);
+    refused(&format!("-k {}", file("text", b"not a kernel at all")), &["--kernel", "not a"]);
+    let mut x86 = vec![0; 0x1000];
+    x86[0x1fe..0x200].copy_from_slice(&[0x55, 0xaa]);
+    x86[0x202..0x206].copy_from_slice(b"HdrS");
+    refused(&format!("-k {}", file("bzImage", &x86)), &["--kernel", "x86"]);
+}
+
+#[test]
+fn kernels_of_the_other_architecture_and_half_ones() {
+    let cache = cubie_armlab::images::Cache::open().unwrap();
+    let guest = |arch| cache.guest(arch).unwrap().kernel;
+    let arm64 = guest(cubie_armlab::images::GuestArch::Arm64);
+    let armv7 = guest(cubie_armlab::images::GuestArch::Armv7);
+    refused(&format!("-k {}", arg(&arm64)), &["--kernel", "--arch arm64"]);
+    refused(&format!("--arch arm64 -k {}", arg(&armv7)), &["--kernel", "--arch armv7"]);
+    let folder = tempfile::tempdir().unwrap();
+    for (kernel, arch) in [(arm64, "arm64"), (armv7, "armv7")] {
+        let half = folder.path().join(arch);
+        let bytes = std::fs::read(kernel).unwrap();
+        std::fs::write(&half, &bytes[..bytes.len() / 2]).unwrap();
+        refused(&format!("--arch {arch} -k {}", arg(half)), &["--kernel", "cut short"]);
+    }
+}
+
+#[test]
+fn initrds_that_do_not_fit_or_are_not_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let large = arg(blank(&folder, "large", 600 << 20));
+    refused(&format!("--arch arm64 -i {large}"), &["--initrd", "--mem"]);
+    refused("-i /no/such/initrd", &["--initrd", "/no/such/initrd", "No such file"]);
+}
+
+#[test]
+fn disks_that_cannot_be_used() {
+    let folder = tempfile::tempdir().unwrap();
+    refused("-d /no/such/disk", &["--disk", "/no/such/disk"]);
+    refused(&format!("-d {}", arg(folder.path())), &["--disk", "directory"]);
+    misunderstood("-d a,b", &["--disk", "«b»", "ro"]);
+    misunderstood("-d ,ro", &["--disk", "PATH"]);
+    let empty = arg(blank(&folder, "empty", 0));
+    refused(&format!("-d {empty}"), &["--disk", "empty"]);
+}
+
+#[test]
+fn memory_that_is_too_little_or_too_much() {
+    refused("-m 31", &["--mem", "32"]);
+    refused("-m 4G", &["--mem", "3072"]);
+    refused("--arch arm64 -m 2000000G", &["--mem"]);
+    misunderstood("-m lots", &["--mem"]);
+    misunderstood("-m 5T", &["--mem", "«T»"]);
+}
+
+#[test]
+fn cpus_beyond_the_gics_eight() {
+    misunderstood("-c 9", &["--cpus", "8"]);
+    misunderstood("-c 0", &["--cpus", "1"]);
+}
+
+#[test]
+fn networks_that_cannot_be() {
+    misunderstood("-n mode=pigeon", &["--network", "«pigeon»"]);
+    misunderstood("-n mode=tap,guest_mac=nonsense", &["--network", "guest_mac"]);
+    misunderstood("-n mode=tap,colour=red", &["--network", "«colour=red»"]);
+    refused("-n mode=tap,tapif=a-name-that-is-far-too-long", &["tapif"]);
+    let mut holder = hold_tap("cubiebusy");
+    refused("-n mode=tap,tapif=cubiebusy", &["cubiebusy", "in use"]);
+    let _ = holder.kill();
+    wait(&mut holder);
+}
+
+/// Another VM that has the tap.
+fn hold_tap(name: &str) -> std::process::Child {
+    let mut command = example(&format!("--arch arm64 -n mode=tap,tapif={name}"));
+    let child = command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+    let interface = Path::new("/sys/class/net").join(name);
+    let deadline = Instant::now() + DEADLINE;
+    while !interface.exists() {
+        assert!(Instant::now() < deadline, "the first VM does not make the tap");
+        std::thread::yield_now();
+    }
+    child
+}
+
+#[test]
+fn a_host_without_kvm() {
+    refused_in("mount --bind /dev/null /dev/kvm", &["/dev/kvm"]);
+    refused_in("mount -t tmpfs none /dev", &["/dev/kvm"]);
+}
+
+/// Expects a refusal in a mount namespace where `change` was made first.
+#[track_caller]
+fn refused_in(change: &str, words: &[&str]) {
+    let program = arg(example("").get_program());
+    let script = format!("{change} && exec {program} --arch arm64 --network none");
+    let output = std::process::Command::new("unshare").args(["-m", "sh", "-c", &script]).output();
+    let output = output.unwrap();
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success() && output.status.code().is_some(), "{change}: accepted");
+    assert_eq!(text.trim_end().lines().count(), 1, "{change}: {text}");
+    for word in words {
+        assert!(text.contains(word), "{change}: no «{word}» in: {text}");
+    }
+}
+
+#[test]
+fn a_device_tree_is_written_and_nothing_starts() {
+    let folder = tempfile::tempdir().unwrap();
+    let dtb = folder.path().join("board.dtb");
+    let status = example(&format!("--network none --dump-dtb {}", arg(&dtb))).status().unwrap();
+    assert!(status.success());
+    let bytes = std::fs::read(&dtb).unwrap();
+    assert_eq!(bytes[..4], [0xd0, 0x0d, 0xfe, 0xed]);
+    refused("--network none --dump-dtb /no/such/folder/x.dtb", &["--dump-dtb"]);
+}

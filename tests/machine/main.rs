@@ -1,0 +1,13 @@
+//! Whole machines: the example `cubietruck-vm` with real Linux guests of both widths.
+//!
+//! They run where ARM KVM is: on such a machine natively, elsewhere inside the lab
+//! (`cargo xtask test`). Their independent other end is the guest: Debian's kernel and its drivers.
+#![cfg(target_arch = "aarch64")]
+
+mod bad_input;
+mod boot;
+mod disk;
+mod network;
+mod reset;
+mod terminal;
+mod vm;
