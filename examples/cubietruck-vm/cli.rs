@@ -58,6 +58,10 @@ pub(crate) struct Cli {
     #[arg(long, value_name = "FILE")]
     pub(crate) dump_dtb: Option<PathBuf>,
 
+    /// Keep each of the guest's CPUs on a CPU of the host (always so on the emulated board)
+    #[arg(long)]
+    pub(crate) pin: bool,
+
     /// Name of the guest: in messages, and what its MAC addresses are made from
     #[arg(long, default_value = "cubietruck")]
     pub(crate) name: String,

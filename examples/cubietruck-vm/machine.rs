@@ -90,7 +90,8 @@ fn configure(cli: &Cli) -> anyhow::Result<MachineConfig> {
         Console::Serial => "ttyS0",
     };
     let command_line = format!("console={console} {} earlycon", cli.params);
-    Ok(MachineConfig { memory: cli.mem.0, cpus: cli.cpus, kernel, initrd, command_line })
+    let (memory, cpus, pin) = (cli.mem.0, cli.cpus, cli.pin);
+    Ok(MachineConfig { memory, cpus, kernel, initrd, command_line, pin })
 }
 
 fn hardware(cli: &Cli) -> VmConfig {

@@ -45,7 +45,11 @@ fn start(mut cli: Cli) -> anyhow::Result<ExitCode> {
     eprintln!(
         "cubietruck-vm: no ARM KVM here: the guest runs on an emulated ARM board, which is slower"
     );
-    let options: Vec<_> = std::env::args_os().skip(1).collect();
+    let mut options: Vec<_> = std::env::args_os().skip(1).collect();
+    if !cli.pin {
+        // QEMU loses a 32-bit guest's registers when its CPUs share or change an emulated one.
+        options.push("--pin".into());
+    }
     let status = relay::run(Program::Example("cubietruck-vm"), &Machine::from_env()?, &options)?;
     Ok(cubie_armlab::end_like(status))
 }

@@ -21,7 +21,8 @@ pub(crate) fn example(args: &str) -> Command {
     let test = std::env::current_exe().unwrap();
     let example = test.ancestors().nth(2).unwrap().join("examples/cubietruck-vm");
     let mut command = Command::new(example);
-    command.args(args.split_whitespace());
+    // Emulated CPUs lose a 32-bit guest's registers when its CPUs move between them.
+    command.arg("--pin").args(args.split_whitespace());
     command
 }
 

@@ -34,6 +34,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         kernel: Kernel::from_bytes(kernel, arch)?,
         initrd: Some(read_file("INITRD", Path::new(initrd), memory as usize)?),
         command_line: format!("console=ttyS0 {}", params.join(" ")),
+        pin: true,
     };
     let hardware = VmConfig {
         guest,

@@ -38,6 +38,7 @@
 //!     kernel,
 //!     initrd: None,
 //!     command_line: "console=ttyS0".into(),
+//!     pin: false,
 //! };
 //! let uart = Arc::new(Mutex::new(Uart::new(Box::new(std::io::stdout()))?));
 //! let mut devices = vec![];

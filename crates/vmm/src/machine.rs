@@ -27,6 +27,9 @@ pub struct MachineConfig {
     pub initrd: Option<Vec<u8>>,
     /// The kernel's command line.
     pub command_line: String,
+    /// Whether vCPU n stays on the n-th of the host's CPUs that this process may use (and starts over
+    /// when there are more vCPUs than those).
+    pub pin: bool,
 }
 
 /// Why there is no machine, or none any more.
@@ -90,6 +93,7 @@ pub struct Machine<V: Vm> {
     pub(crate) devices: Vec<Plugged>,
     pub(crate) uart: Arc<Mutex<Uart>>,
     pub(crate) ending: Arc<Ending>,
+    pub(crate) pin: bool,
     dtb: Vec<u8>,
 }
 
@@ -131,6 +135,7 @@ impl<V: Vm> Machine<V> {
             bus,
             devices,
             uart,
+            pin: config.pin,
             dtb,
         })
     }

@@ -7,6 +7,9 @@ use cubie_hv::{Exit, HvError, Kick, Vcpu, Vm};
 use cubie_mmio_bus::Bus;
 use cubie_virtio_core::VirtioDevice;
 
+use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
+use nix::unistd::Pid;
+
 use crate::machine::{Machine, MachineError, Plugged};
 use crate::strays::Strays;
 
@@ -67,11 +70,16 @@ impl<V: Vm> Machine<V> {
     /// When the host refused a thread, or the hypervisor cannot go on. The devices are dropped then.
     pub fn run(self) -> Result<(Outcome, Vec<Box<dyn VirtioDevice>>), MachineError> {
         let strays = Strays::default();
-        let (bus, ending) = (&self.bus, &*self.ending);
+        let (bus, ending, pin) = (&self.bus, &*self.ending, self.pin);
         thread::scope(|scope| {
             for (index, vcpu) in self.vcpus.into_iter().enumerate() {
                 let strays = &strays;
-                let run = move || run_vcpu(vcpu, bus, strays, ending);
+                let run = move || {
+                    if pin {
+                        pin_to(index);
+                    }
+                    run_vcpu(vcpu, bus, strays, ending);
+                };
                 let name = format!("vcpu{index}");
                 if let Err(e) = thread::Builder::new().name(name).spawn_scoped(scope, run) {
                     return ending.finish(Err(HvError::new("start a vCPU's thread", e)));
@@ -93,6 +101,21 @@ fn unplug(plugged: Plugged) -> Box<dyn VirtioDevice> {
     let transport = Arc::into_inner(plugged).expect("the bus, the only other owner, is gone");
     let transport = transport.into_inner();
     transport.unwrap_or_else(PoisonError::into_inner).unplug()
+}
+
+/// Keeps this thread on one host CPU, the `index`-th of those that it may use.
+fn pin_to(index: usize) {
+    let this = Pid::from_raw(0);
+    let pinned = sched_getaffinity(this).and_then(|usable| {
+        let usable: Vec<_> =
+            (0..CpuSet::count()).filter(|cpu| usable.is_set(*cpu) == Ok(true)).collect();
+        let mut one = CpuSet::new();
+        one.set(usable[index % usable.len()])?;
+        sched_setaffinity(this, &one)
+    });
+    if let Err(error) = pinned {
+        tracing::warn!(vcpu = index, %error, "a vCPU is not pinned");
+    }
 }
 
 /// The thread of one vCPU.
