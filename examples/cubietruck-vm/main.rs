@@ -47,7 +47,8 @@ fn start(mut cli: Cli) -> anyhow::Result<ExitCode> {
     );
     let mut options: Vec<_> = std::env::args_os().skip(1).collect();
     if !cli.pin {
-        // QEMU loses a 32-bit guest's registers when its CPUs share or change an emulated one.
+        // Seen under emulation: 32-bit guests crash at random when their CPUs change the emulated one
+        // under them, and do not when pinned (docs/lab.md).
         options.push("--pin".into());
     }
     let status = relay::run(Program::Example("cubietruck-vm"), &Machine::from_env()?, &options)?;

@@ -21,7 +21,7 @@ pub(crate) fn example(args: &str) -> Command {
     let test = std::env::current_exe().unwrap();
     let example = test.ancestors().nth(2).unwrap().join("examples/cubietruck-vm");
     let mut command = Command::new(example);
-    // Emulated CPUs lose a 32-bit guest's registers when its CPUs move between them.
+    // See docs/lab.md: under emulation, 32-bit guests crash at random without it.
     command.arg("--pin").args(args.split_whitespace());
     command
 }

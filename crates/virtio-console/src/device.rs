@@ -71,6 +71,8 @@ impl<B: ConsoleBackend> VirtioDevice for Console<B> {
             |parked| ConsoleHandler::new(parked, receive, transmit),
             |handler| handler.park().0,
         )?;
+        // Linux reads the size only when it is told of a change, also the first time.
+        self.config.update(|_| ());
         Ok(())
     }
 

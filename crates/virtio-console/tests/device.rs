@@ -103,6 +103,7 @@ fn a_resize_changes_the_configuration_and_interrupts_once() {
         let slot = Guest::new().plug(Box::new(console));
         let mut hvc = driver(&slot);
         assert_eq!(hvc.size(), Ok(Some(Size { columns: 80, rows: 25 })));
+        assert_eq!(slot.wait_interrupt(DEADLINE), 1, "a driver is told of the first size, too");
         resizer.resize(size(132, 43));
         assert_eq!(slot.wait_interrupt(DEADLINE), 1);
         assert_eq!(hvc.size(), Ok(Some(Size { columns: 132, rows: 43 })));
