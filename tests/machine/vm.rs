@@ -142,6 +142,11 @@ impl Vm {
         output.replace('\r', "").trim().to_owned()
     }
 
+    /// The example's process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Waits for the example's end.
     pub(crate) fn wait(&mut self) -> ExitStatus {
         wait(&mut self.child)

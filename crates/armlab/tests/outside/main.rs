@@ -6,14 +6,16 @@ mod lifecycle;
 mod streams;
 mod terminal;
 
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// `armlab` with arguments, all streams piped.
+/// `armlab` with arguments, all streams piped. Signals do what they usually do, even if these tests were
+/// started with some ignored, as `nohup` and a shell's background jobs are.
 fn armlab(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_armlab"));
-    command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut command = Command::new("env");
+    command.args(["--default-signal", env!("CARGO_BIN_EXE_armlab")]).args(arguments);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
 
@@ -27,6 +29,16 @@ fn stdout(command: &mut Command) -> String {
     let output = command.stdin(Stdio::null()).output().unwrap();
     assert!(output.status.success(), "{output:?}");
     String::from_utf8(output.stdout).unwrap()
+}
+
+/// How a program ended, which it must do soon.
+fn ended(run: &mut Child) -> ExitStatus {
+    let mut status = None;
+    eventually("the program's end", || {
+        status = run.try_wait().unwrap();
+        status.is_some()
+    });
+    status.unwrap()
 }
 
 /// Asks again and again, until yes or a deadline.

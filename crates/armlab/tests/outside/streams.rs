@@ -1,6 +1,6 @@
 //! Standard streams, exit status, signals and environment of a run without a terminal.
 
-use crate::{armlab, eventually, script, stdout};
+use crate::{armlab, ended, eventually, script, stdout};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::os::unix::process::ExitStatusExt;
@@ -55,7 +55,7 @@ fn a_reader_that_goes_away_is_a_broken_pipe_inside() {
     let mut run = armlab(&["run", "yes"]).stderr(Stdio::inherit()).spawn().unwrap();
     let mut first = [0; 2];
     run.stdout.take().unwrap().read_exact(&mut first).unwrap();
-    assert_eq!(run.wait().unwrap().signal(), Some(13));
+    assert_eq!(ended(&mut run).signal(), Some(13));
 }
 
 #[test]
@@ -71,7 +71,7 @@ fn a_killed_runner_takes_its_command_along() {
     let mut run = script("echo $$; exec sleep 1000").spawn().unwrap();
     let pid = first_line(run.stdout.as_mut().unwrap());
     run.kill().unwrap();
-    run.wait().unwrap();
+    ended(&mut run);
     eventually("the command ends", || !is_alive(&pid));
 }
 
@@ -82,7 +82,7 @@ fn an_interrupt_reaches_the_command() {
     assert_eq!(lines.next().unwrap().unwrap(), "ready");
     signal("INT", run.id());
     assert_eq!(lines.next().unwrap().unwrap(), "caught");
-    assert_eq!(run.wait().unwrap().code(), Some(5));
+    assert_eq!(ended(&mut run).code(), Some(5));
 }
 
 #[test]
@@ -90,7 +90,7 @@ fn a_runner_told_to_end_does_so_although_the_command_does_not_listen() {
     let mut run = script("trap '' TERM; echo $$; while :; do sleep 1; done").spawn().unwrap();
     let pid = first_line(run.stdout.as_mut().unwrap());
     signal("TERM", run.id());
-    assert_eq!(run.wait().unwrap().signal(), Some(15));
+    assert_eq!(ended(&mut run).signal(), Some(15));
     eventually("the command ends", || !is_alive(&pid));
 }
 
@@ -122,7 +122,7 @@ fn a_hang_up_that_is_ignored_outside_is_ignored_inside() {
     signal("HUP", run.id());
     run.stdin.take().unwrap().write_all(b"alive\n").unwrap();
     assert_eq!(lines.next().unwrap().unwrap(), "alive");
-    assert!(run.wait().unwrap().success());
+    assert!(ended(&mut run).success());
 }
 
 #[test]
@@ -142,7 +142,7 @@ fn the_outer_machine_is_a_neighbour_on_the_network() {
     connection.read_to_string(&mut text).unwrap();
     drop(connection);
     assert_eq!(text, "hello\n");
-    assert!(run.wait().unwrap().success());
+    assert!(ended(&mut run).success());
 }
 
 fn first_line(output: impl Read) -> String {

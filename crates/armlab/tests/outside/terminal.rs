@@ -1,6 +1,6 @@
 //! Runs on a terminal.
 
-use crate::armlab;
+use crate::{armlab, ended};
 use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
 use rustix::termios::{LocalModes, Termios, Winsize, tcgetattr, tcsetwinsize};
 use std::fs::File;
@@ -93,7 +93,7 @@ fn control_c_goes_to_the_command_and_the_terminal_is_restored() {
     assert!(terminal.is_raw());
     terminal.press("\x03");
     terminal.expect("caught\r\n");
-    assert_eq!(run.wait().unwrap().code(), Some(5));
+    assert_eq!(ended(&mut run).code(), Some(5));
     terminal.assert_restored();
 }
 
@@ -106,7 +106,7 @@ fn keys_are_echoed_once_and_control_d_ends_the_input() {
     terminal.expect("one\r\none\r\n");
     terminal.press("\x04");
     terminal.expect("end\r\n");
-    assert!(run.wait().unwrap().success());
+    assert!(ended(&mut run).success());
 }
 
 #[test]
@@ -119,7 +119,7 @@ fn the_window_has_the_same_size_inside_and_follows_it() {
     terminal.resize(44, 88);
     signal("-WINCH", &run); // the kernel sends it to the terminal's own session only
     terminal.expect("44 88");
-    assert!(run.wait().unwrap().success());
+    assert!(ended(&mut run).success());
 }
 
 #[test]
@@ -130,7 +130,7 @@ fn the_terminal_is_restored_when_the_runner_is_told_to_end() {
         terminal.expect("up");
         assert!(terminal.is_raw());
         signal(name, &run);
-        assert!(!run.wait().unwrap().success());
+        assert!(!ended(&mut run).success());
         terminal.assert_restored();
     }
 }

@@ -75,10 +75,13 @@ impl Pty {
         String::from_utf8(seen).unwrap()
     }
 
-    /// This test binary in another process, on this terminal, in the part `role`.
+    /// This test binary in another process, on this terminal, in the part `role`. It heeds all signals,
+    /// even if these tests were started with some ignored, as `nohup` and a shell's background jobs are.
     pub(crate) fn child(&self, role: &str) -> Child {
-        let mut command = Command::new(std::env::current_exe().unwrap());
+        let mut command = Command::new("env");
         command
+            .arg("--default-signal")
+            .arg(std::env::current_exe().unwrap())
             .args(["children::child_process", "--exact", "--ignored", "--nocapture"])
             .env(ROLE, role);
         command.stdin(self.end()).stdout(self.end()).stderr(self.end()).spawn().unwrap()
