@@ -65,6 +65,7 @@ pub mod fdt;
 pub mod layout;
 pub mod loader;
 mod machine;
+mod memory;
 mod run;
 mod strays;
 mod uart;

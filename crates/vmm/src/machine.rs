@@ -5,14 +5,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use cubie_hv::{Gic, HvError, Start, Vcpu, Vm};
 use cubie_mmio_bus::{Bus, BusError};
 use cubie_virtio_core::{MMIO_SIZE, MmioTransport, QUEUE_NOTIFY, VirtioDevice};
+use vm_memory::GuestMemoryMmap;
 use vm_memory::mmap::FromRangesError;
-use vm_memory::{GuestAddress, GuestMemoryMmap};
 
-use crate::Uart;
 use crate::fdt::{Description, FdtError, InterruptController, Peripheral};
 use crate::layout::{self, Layout, LayoutError, Placement, VIRTIO};
 use crate::loader::{self, Kernel, LoadError};
 use crate::run::{Ending, Stopper};
+use crate::{Uart, memory};
 
 /// What a machine is, besides its devices. A reset builds the next machine from the same.
 #[derive(Clone)]
@@ -115,7 +115,9 @@ impl<V: Vm> Machine<V> {
         let slots = slots(devices.len())?;
         let dtb = describe(config, &layout, &placement, vm.gic(), &slots)?;
 
-        let memory = Arc::new(guest_memory(&layout)?);
+        let memory = memory::map(layout.ram())
+            .map_err(|source| MachineError::Memory { bytes: layout.memory(), source })?;
+        let memory = Arc::new(memory);
         let initrd = config.initrd.as_deref().unwrap_or_default();
         loader::load(&memory, &config.kernel, initrd, &dtb, &placement)?;
         vm.map_memory(&memory)?;
@@ -198,12 +200,6 @@ fn controller(gic: Gic) -> InterruptController {
         distributor: distributor..distributor + 0x1000,
         cpu_interface: cpu_interface..cpu_interface + 0x2000,
     }
-}
-
-fn guest_memory(layout: &Layout) -> Result<GuestMemoryMmap, MachineError> {
-    let bytes = layout.memory();
-    let ram = (GuestAddress(layout.ram().start), bytes as usize);
-    GuestMemoryMmap::from_ranges(&[ram]).map_err(|source| MachineError::Memory { bytes, source })
 }
 
 fn create_vcpus<V: Vm>(

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 /// `armlab` with arguments, all streams piped. Signals do what they usually do, even if these tests were
 /// started with some ignored, as `nohup` and a shell's background jobs are.
 fn armlab(arguments: &[&str]) -> Command {
-    let mut command = Command::new("env");
+    let mut command = Command::new("/usr/bin/env");
     command.args(["--default-signal", env!("CARGO_BIN_EXE_armlab")]).args(arguments);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command

@@ -78,7 +78,7 @@ impl Pty {
     /// This test binary in another process, on this terminal, in the part `role`. It heeds all signals,
     /// even if these tests were started with some ignored, as `nohup` and a shell's background jobs are.
     pub(crate) fn child(&self, role: &str) -> Child {
-        let mut command = Command::new("env");
+        let mut command = Command::new("/usr/bin/env");
         command
             .arg("--default-signal")
             .arg(std::env::current_exe().unwrap())
