@@ -2,6 +2,7 @@
 //!
 //! Both run on the same ARM KVM in the same run. On a machine without it that is the lab, with
 //! `icount`: virtual time counts instructions, so that it does not depend on what else the machine does.
+//! That lab has one CPU, and so have the guests: two would wait for each other.
 
 #[cfg(target_arch = "aarch64")]
 mod figures;
@@ -27,11 +28,13 @@ mod measure {
     use std::collections::BTreeMap;
     use std::fs;
     use std::io::{BufRead, BufReader};
+    use std::path::{Path, PathBuf};
     use std::process::{Child, Command, Stdio};
     use std::time::{Duration, Instant};
 
     use anyhow::{Context, ensure};
-    use cubie_armlab::images::{Cache, GuestArch, GuestImage};
+    use cubie_armlab::images::{Cache, GuestArch, GuestImage, PeerQemu};
+    use tempfile::TempDir;
 
     use super::figures::{Row, publish};
 
@@ -46,13 +49,18 @@ mod measure {
 
     pub(super) fn main() -> anyhow::Result<()> {
         let cache = Cache::open()?;
+        let shelf = Shelf(tempfile::tempdir()?);
+        let bench = std::env::current_exe()?;
+        let release = bench.ancestors().nth(2).context("a folder of the build")?;
+        let program = shelf.copy(&release.join("examples/cubietruck-vm"))?;
+        let peer_qemu = PeerQemu { root: shelf.copy(&cache.peer_qemu()?.root)? };
         let mut rows = vec![];
         for (arch, name) in [(GuestArch::Armv7, "armv7"), (GuestArch::Arm64, "arm64")] {
-            let image = cache.guest(arch)?;
+            let image = shelf.guest(cache.guest(arch)?)?;
             eprintln!("{name}: cubie …");
-            let ours = boot(&mut cubie(name)?)?;
+            let ours = boot(&mut cubie(&program, name, &image))?;
             eprintln!("{name}: QEMU …");
-            let peer = boot(&mut qemu(&cache, arch, &image)?)?;
+            let peer = boot(&mut qemu(&peer_qemu, arch, &image))?;
             let mut row = |what, unit, ours, peer| {
                 let row = format!("{name}: {what}");
                 rows.push(Row { row, unit, ours, peer, peer_name: "QEMU virt" });
@@ -78,17 +86,34 @@ mod measure {
         Ok(*count as f64)
     }
 
-    fn cubie(arch: &str) -> anyhow::Result<Command> {
-        let bench = std::env::current_exe()?;
-        let release = bench.ancestors().nth(2).context("a folder of the build")?;
-        let mut command = Command::new(release.join("examples/cubietruck-vm"));
-        command.args(["--arch", arch, "--network", "none"]);
-        Ok(command)
+    /// Files in memory, so that waiting for a disk is not measured.
+    struct Shelf(TempDir);
+
+    impl Shelf {
+        fn copy(&self, from: &Path) -> anyhow::Result<PathBuf> {
+            let name = from.file_name().context("a file's name")?;
+            let to = self.0.path().join(name);
+            let status = Command::new("cp").arg("-R").arg(from).arg(&to).status()?;
+            ensure!(status.success(), "copying {}: {status}", from.display());
+            Ok(to)
+        }
+
+        fn guest(&self, image: GuestImage) -> anyhow::Result<GuestImage> {
+            let (kernel, initrd) = (self.copy(&image.kernel)?, self.copy(&image.initrd)?);
+            Ok(GuestImage { kernel, initrd })
+        }
+    }
+
+    fn cubie(program: &Path, arch: &str, image: &GuestImage) -> Command {
+        let mut command = Command::new(program);
+        command.args(["--arch", arch, "--network", "none", "--cpus", "1", "--params", "quiet"]);
+        command.arg("--kernel").arg(&image.kernel).arg("--initrd").arg(&image.initrd);
+        command
     }
 
     /// QEMU with the same devices as the example: console, random source, disk.
-    fn qemu(cache: &Cache, arch: GuestArch, image: &GuestImage) -> anyhow::Result<Command> {
-        let argv = cache.peer_qemu()?.command();
+    fn qemu(qemu: &PeerQemu, arch: GuestArch, image: &GuestImage) -> Command {
+        let argv = qemu.command();
         let mut command = Command::new(&argv[0]);
         let cpu = match arch {
             GuestArch::Armv7 => "host,aarch64=off",
@@ -96,14 +121,14 @@ mod measure {
         };
         command.args(&argv[1..]);
         command.args(
-            "-M virt,gic-version=2 -enable-kvm -smp 2 -m 512 -nodefaults -display none".split(' '),
+            "-M virt,gic-version=2 -enable-kvm -smp 1 -m 512 -nodefaults -display none".split(' '),
         );
         command.args(["-cpu", cpu, "-append", "console=hvc0 quiet"]);
         command.arg("-kernel").arg(&image.kernel).arg("-initrd").arg(&image.initrd);
         let devices = "-chardev stdio,id=c -device virtio-serial-device -device virtconsole,chardev=c \
             -device virtio-rng-device -drive driver=null-co,if=none,id=d -device virtio-blk-device,drive=d";
         command.args(devices.split_whitespace());
-        Ok(command)
+        command
     }
 
     fn boot(command: &mut Command) -> anyhow::Result<Boot> {

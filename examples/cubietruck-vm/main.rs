@@ -38,6 +38,7 @@ fn start(mut cli: Cli) -> anyhow::Result<ExitCode> {
 /// Without ARM KVM: the same program with the same options, inside the lab.
 #[cfg(not(target_arch = "aarch64"))]
 fn start(mut cli: Cli) -> anyhow::Result<ExitCode> {
+    use cubie::vmm::Arch;
     use cubie_armlab::Machine;
     use cubie_armlab::relay::{self, Program};
     images::prepare_lab()?;
@@ -45,13 +46,16 @@ fn start(mut cli: Cli) -> anyhow::Result<ExitCode> {
     eprintln!(
         "cubietruck-vm: no ARM KVM here: the guest runs on an emulated ARM board, which is slower"
     );
+    // Under emulation, 32-bit guests need a CPU of their own for each of theirs (docs/lab.md).
+    let mut machine = Machine::from_env()?;
+    if Arch::from(cli.arch) == Arch::Armv7 {
+        machine.cpus = machine.cpus.max(cli.cpus);
+    }
     let mut options: Vec<_> = std::env::args_os().skip(1).collect();
     if !cli.pin {
-        // Seen under emulation: 32-bit guests crash at random when their CPUs change the emulated one
-        // under them, and do not when pinned (docs/lab.md).
         options.push("--pin".into());
     }
-    let status = relay::run(Program::Example("cubietruck-vm"), &Machine::from_env()?, &options)?;
+    let status = relay::run(Program::Example("cubietruck-vm"), &machine, &options)?;
     Ok(cubie_armlab::end_like(status))
 }
 

@@ -21,7 +21,7 @@ pub(crate) fn example(args: &str) -> Command {
     let test = std::env::current_exe().unwrap();
     let example = test.ancestors().nth(2).unwrap().join("examples/cubietruck-vm");
     let mut command = Command::new(example);
-    // See docs/lab.md: under emulation, 32-bit guests crash at random without it.
+    // Under emulation, 32-bit guests crash at random without it (docs/lab.md).
     command.arg("--pin").args(args.split_whitespace());
     command
 }

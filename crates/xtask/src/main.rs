@@ -4,6 +4,7 @@
 mod bench;
 mod ci;
 mod fence;
+mod figures;
 mod floors;
 mod readme;
 mod setup;
@@ -36,7 +37,7 @@ enum Command {
     /// Everything that a change must pass: format, lints, tests, docs, floors, unsafe fence, licences,
     /// packages, README.
     Ci,
-    /// Run the benchmarks and write their tables to target/figures.
+    /// Run the benchmarks, write their tables to target/figures and put them into the README.
     Bench {
         /// Only this one, such as `boot`.
         name: Option<String>,

@@ -96,3 +96,23 @@ pub(crate) const IRQ_HANDLER: &[u32] = &[
     0xe584_5008, // str r5, [r4, #8]
     0xe25e_f004, // subs pc, lr, #4
 ];
+
+/// In IRQ mode, gives SPSR a value and stores it; then stores what SPSR is now.
+pub(crate) const KEEP_SPSR: &[u32] = &[
+    0xf102_0012, // cps #0x12
+    0xe3a0_140a, // mov r1, #0x0a000000
+    0xe3a0_0e1d, // mov r0, #0x1d0
+    0xe16f_f000, // msr spsr_cxsf, r0
+    0xe581_0000, // str r0, [r1]
+    0xe14f_2000, // mrs r2, spsr
+    0xe581_2000, // str r2, [r1]
+];
+
+/// The same with another value.
+pub(crate) const CHANGE_SPSR: &[u32] = &[
+    0xf102_0012, // cps #0x12
+    0xe3a0_140a, // mov r1, #0x0a000000
+    0xe3a0_0e11, // mov r0, #0x110
+    0xe16f_f000, // msr spsr_cxsf, r0
+    0xe581_0000, // str r0, [r1]
+];

@@ -1,0 +1,96 @@
+//! The README's tables of figures, made from what the benchmarks have written.
+
+use std::fs;
+
+use anyhow::{Context, ensure};
+use serde::Deserialize;
+
+use crate::shell::root;
+
+/// One figure of ours beside a peer's: a row of `target/figures/NAME.json`.
+#[derive(Deserialize)]
+struct Row {
+    row: String,
+    unit: String,
+    ours: f64,
+    peer: f64,
+    peer_name: String,
+}
+
+/// What a table stands between; the first has the benchmark's name in it.
+const BEGIN: &str = "<!-- figures: ";
+const END: &str = "<!-- end of figures -->";
+
+/// Puts the tables of all benchmarks that have been run on this machine into the README.
+pub(crate) fn into_readme() -> anyhow::Result<()> {
+    let path = root().join("README.md");
+    let readme = fs::read_to_string(&path)?;
+    let written = with_tables(&readme, |name| {
+        let file = root().join(format!("target/figures/{name}.json"));
+        let Ok(text) = fs::read_to_string(&file) else { return Ok(None) };
+        let rows: Vec<Row> =
+            serde_json::from_str(&text).with_context(|| file.display().to_string())?;
+        Ok(Some(table(&rows)))
+    })?;
+    if written != readme {
+        fs::write(&path, written)?;
+        eprintln!("== the README has the new figures");
+    }
+    Ok(())
+}
+
+/// The text with each table replaced by the one that `table` knows, if it does.
+fn with_tables(
+    text: &str,
+    table: impl Fn(&str) -> anyhow::Result<Option<String>>,
+) -> anyhow::Result<String> {
+    let mut written = String::new();
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once(BEGIN) {
+        let (name, after) = after.split_once(" -->").context("a begin of figures has no end")?;
+        let (old, after) = after.split_once(END).with_context(|| format!("{name}: no {END}"))?;
+        ensure!(!old.contains(BEGIN), "the figures of {name} have no end");
+        let new = table(name)?.map(|table| format!("\n{table}"));
+        written += &format!("{before}{BEGIN}{name} -->{}{END}", new.as_deref().unwrap_or(old));
+        rest = after;
+    }
+    Ok(written + rest)
+}
+
+fn table(rows: &[Row]) -> String {
+    let peer_name = rows.first().map_or("", |row| &row.peer_name);
+    let mut text = format!("| | cubie | {peer_name} | ratio | |\n|---|---:|---:|---:|---|\n");
+    for Row { row, unit, ours, peer, .. } in rows {
+        text += &format!("| {row} | {ours:.0} | {peer:.0} | {:.2} | {unit} |\n", ours / peer);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_is_replaced_and_all_else_stays() {
+        let text = |table| format!("a\n{BEGIN}boot -->{table}{END}\nb\n{BEGIN}other -->x{END}");
+        let row = Row {
+            row: "exits".into(),
+            unit: "exits".into(),
+            ours: 10.0,
+            peer: 40.0,
+            peer_name: "QEMU".into(),
+        };
+        let new = with_tables(&text("\nold\n"), |name| {
+            Ok((name == "boot").then(|| table(std::slice::from_ref(&row))))
+        });
+        let table = "\n| | cubie | QEMU | ratio | |\n|---|---:|---:|---:|---|\n| exits | 10 | 40 | 0.25 | exits |\n";
+        assert_eq!(new.unwrap(), text(table));
+    }
+
+    #[test]
+    fn a_table_without_an_end_is_refused() {
+        let text = format!("{BEGIN}boot -->\n{BEGIN}other -->\n{END}");
+        with_tables(&text, |_| Ok(None)).unwrap_err();
+        with_tables(&format!("{BEGIN}boot -->"), |_| Ok(None)).unwrap_err();
+    }
+}
