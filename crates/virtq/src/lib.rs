@@ -68,15 +68,26 @@
 
 mod chain;
 mod error;
+mod in_order;
 mod memory;
+mod packed;
 mod packet;
 mod params;
+mod place;
 mod queue;
+mod ring;
+#[cfg(feature = "virtio-queue")]
+mod rust_vmm;
 mod segments;
 mod split;
+mod state;
+mod walk;
 
 pub use chain::Chain;
 pub use error::QueueError;
-pub use params::{Features, QueueParams, QueueResources, QueueState};
+pub use params::{Features, QueueParams, QueueResources};
 pub use queue::{Drained, Serve, Virtqueue};
+#[cfg(feature = "virtio-queue")]
+pub use rust_vmm::{NotRepresentable, StoppedQueue};
 pub use segments::Segments;
+pub use state::QueueState;
