@@ -12,20 +12,21 @@ use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 use crate::driver::Driver;
 use crate::guest::{AVAIL, DESC, Guest, REGIONS, USED};
 use crate::machine::Outcome;
-use crate::script::{MOST_STEPS, Script, Setup, Step};
+use crate::model::available_index;
+use crate::script::{MOST_STEPS, Script, Start, Step};
 
 /// Carries a script out on both.
 ///
 /// # Panics
 /// If they differ: see [`agree`] for what may.
 pub fn compare(script: &Script) -> Outcome {
-    let Script { setup, steps } = script;
-    if !setup.well_placed {
+    let start = script.setup.start(Features::INDIRECT);
+    if !start.well_placed {
         return Outcome { served: 0, error: None };
     }
-    let (mut drivers, mut pair) = ([Driver::new(setup), Driver::new(setup)], Pair::new(setup));
+    let (mut drivers, mut pair) = ([Driver::new(&start), Driver::new(&start)], Pair::new(&start));
     let mut served = 0;
-    for step in steps.iter().take(MOST_STEPS) {
+    for step in script.steps.iter().take(MOST_STEPS) {
         let [ours, theirs] = &mut drivers;
         if ours.step(step, &mut pair.guest) && theirs.step(step, &mut pair.mirror) {
             continue;
@@ -42,10 +43,8 @@ pub fn compare(script: &Script) -> Outcome {
             break;
         }
         assert_eq!(used_ring(&pair.guest, pair.size), used_ring(&pair.mirror, pair.size));
-        let state = QueueState {
-            next_avail: pair.theirs.next_avail(),
-            next_used: pair.theirs.next_used(),
-        };
+        let state =
+            QueueState { next_avail: pair.theirs.next_avail(), next_used: pair.theirs.next_used() };
         assert_eq!(pair.ours.state(), state);
     }
     Outcome { served, error: pair.ours.error() }
@@ -63,25 +62,24 @@ struct Pair {
 }
 
 impl Pair {
-    fn new(setup: &Setup) -> Self {
+    fn new(start: &Start) -> Self {
         let (guest, mirror) = (Guest::new(), Guest::new());
         let eventfd = || EventFd::new(EFD_NONBLOCK).expect("an eventfd");
         let interrupt = eventfd();
-        let features = if setup.event_idx { Features::RING } else { Features::bit(28) };
         let ours = Virtqueue::new(QueueResources {
             index: 0,
-            params: setup.params,
-            state: setup.state,
-            features,
+            params: start.params,
+            state: start.state,
+            features: start.features,
             kick: eventfd(),
             interrupt: Interrupt::new(interrupt.try_clone().expect("an eventfd")),
             fault: Interrupt::silent(),
             memory: guest.memory().clone(),
         });
-        let size = setup.params.size;
+        let size = start.params.size;
         let ours = ours.expect("a well-placed ring");
-        let seen = setup.state.next_avail;
-        Self { guest, mirror, ours, theirs: theirs(setup), interrupt, size, seen }
+        let seen = start.state.next_avail;
+        Self { guest, mirror, ours, theirs: theirs(start), interrupt, size, seen }
     }
 
     /// Takes one chain on both sides, compares them, and completes it. True if there was one.
@@ -125,7 +123,7 @@ impl Pair {
     fn look_again(&mut self) {
         let theirs = self.theirs.enable_notification(&**self.mirror.memory());
         let ours = self.ours.look_again();
-        self.seen = self.guest.read16(AVAIL + 2).expect("well placed");
+        self.seen = available_index(&self.guest);
         if self.ours.error().is_none() {
             assert_eq!(ours, theirs.expect("the ring is in memory"));
         }
@@ -134,7 +132,7 @@ impl Pair {
     /// True if the driver has taken back an index that ours has read. Ours serves up to what it has
     /// read before it looks again, theirs looks for each chain: so they may part here.
     fn takes_back(&mut self) -> bool {
-        let index = self.guest.read16(AVAIL + 2).expect("well placed");
+        let index = available_index(&self.guest);
         let next = self.ours.state().next_avail;
         if self.seen == next {
             self.seen = index;
@@ -151,15 +149,15 @@ fn used_ring(guest: &Guest, size: u16) -> Vec<u8> {
     bytes
 }
 
-fn theirs(setup: &Setup) -> Queue {
-    let mut queue = Queue::new(setup.params.size).expect("a size");
-    queue.set_size(setup.params.size);
+fn theirs(start: &Start) -> Queue {
+    let mut queue = Queue::new(start.params.size).expect("a size");
+    queue.set_size(start.params.size);
     queue.set_desc_table_address(Some(DESC as u32), Some(0));
     queue.set_avail_ring_address(Some(AVAIL as u32), Some(0));
     queue.set_used_ring_address(Some(USED as u32), Some(0));
-    queue.set_event_idx(setup.event_idx);
-    queue.set_next_avail(setup.state.next_avail);
-    queue.set_next_used(setup.state.next_used);
+    queue.set_event_idx(start.features.has(Features::EVENT_IDX));
+    queue.set_next_avail(start.state.next_avail);
+    queue.set_next_used(start.state.next_used);
     queue.set_ready(true);
     queue
 }

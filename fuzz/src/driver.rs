@@ -1,18 +1,23 @@
 //! What the guest does.
 
 use crate::guest::{AVAIL, DESC, Guest, TABLE};
-use crate::script::{Descriptor, Place, Setup, Step};
+use crate::script::{Descriptor, Place, Start, Step};
 
 /// A driver that only writes.
-pub(crate) struct Driver {
-    size: u16,
-    /// The available index as an honest driver would have it.
-    offered: u16,
+pub(crate) enum Driver {
+    /// With the available index as an honest driver would have it.
+    Split { size: u16, offered: u16 },
+    /// With the next position and its wrap counter.
+    Packed { size: u16, next: u16, wrap: bool },
 }
 
 impl Driver {
-    pub(crate) fn new(setup: &Setup) -> Self {
-        Self { size: setup.params.size, offered: setup.state.next_avail }
+    pub(crate) fn new(start: &Start) -> Self {
+        let (size, state) = (start.params.size, start.state.next_avail);
+        match start.packed {
+            false => Self::Split { size, offered: state },
+            true => Self::Packed { size, next: state & 0x7fff, wrap: state >> 15 == 1 },
+        }
     }
 
     /// Does `step`, if it is the guest's.
@@ -20,43 +25,67 @@ impl Driver {
         match step {
             Step::Describe { indirect, index, descriptor } => {
                 let table = if *indirect { TABLE } else { DESC };
-                let bytes = split_descriptor(*descriptor);
+                let bytes = self.bytes(*descriptor);
                 guest.write(table + 16 * u64::from(index % 64), &bytes);
             }
-            Step::Offer(head) => {
-                let slot = u64::from(self.offered % self.size);
-                guest.write(AVAIL + 4 + 2 * slot, &u16::from(head % 40).to_le_bytes());
-                self.jump(self.offered.wrapping_add(1), guest);
-            }
-            Step::Jump(by) => self.jump(self.offered.wrapping_add_signed(*by), guest),
+            Step::Offer(head) => self.offer(*head, guest),
+            Step::Jump(by) => self.jump(*by, guest),
             Step::Poke(place, value) => poke(guest, *place, *value),
             _ => return false,
         }
         true
     }
 
-    fn jump(&mut self, index: u16, guest: &mut Guest) {
-        self.offered = index;
-        guest.write(AVAIL + 2, &index.to_le_bytes());
+    fn offer(&mut self, head: u8, guest: &mut Guest) {
+        match self {
+            Self::Split { size, offered } => {
+                let slot = u64::from(*offered % *size);
+                guest.write(AVAIL + 4 + 2 * slot, &u16::from(head % 40).to_le_bytes());
+                self.jump(1, guest);
+            }
+            Self::Packed { size, next, wrap } => {
+                let at = DESC + 16 * u64::from(*next) + 14;
+                let meaning = guest.read16(at).unwrap_or(0) & !(1 << 7 | 1 << 15);
+                let flags = meaning | u16::from(*wrap) << 7 | u16::from(!*wrap) << 15;
+                guest.write(at, &flags.to_le_bytes());
+                *next += 1;
+                if *next == *size {
+                    (*next, *wrap) = (0, !*wrap);
+                }
+            }
+        }
     }
-}
 
-fn split_descriptor(descriptor: Descriptor) -> [u8; 16] {
-    let Descriptor { place, length, flags, link } = descriptor;
-    let mut bytes = [0; 16];
-    bytes[..8].copy_from_slice(&place.address().to_le_bytes());
-    bytes[8..12].copy_from_slice(&length.bytes().to_le_bytes());
-    // Of the flags, three have a meaning.
-    bytes[12] = flags % 8;
-    bytes[14] = link % 40;
-    bytes
+    fn jump(&mut self, by: i16, guest: &mut Guest) {
+        match self {
+            Self::Split { offered, .. } => {
+                *offered = offered.wrapping_add_signed(by);
+                guest.write(AVAIL + 2, &offered.to_le_bytes());
+            }
+            Self::Packed { size, next, wrap } => {
+                *next = next.wrapping_add_signed(by) % *size;
+                *wrap ^= by < 0;
+            }
+        }
+    }
+
+    fn bytes(&self, descriptor: Descriptor) -> [u8; 16] {
+        let Descriptor { place, length, flags, link } = descriptor;
+        // Of the flags, three have a meaning.
+        let (flags, link) = (u16::from(flags % 8), u16::from(link % 42));
+        let (third, fourth) = match self {
+            Self::Split { .. } => (flags, link),
+            Self::Packed { .. } => (link, flags),
+        };
+        let mut bytes = [0; 16];
+        bytes[..8].copy_from_slice(&place.address().to_le_bytes());
+        bytes[8..12].copy_from_slice(&length.bytes().to_le_bytes());
+        bytes[12..14].copy_from_slice(&third.to_le_bytes());
+        bytes[14..].copy_from_slice(&fourth.to_le_bytes());
+        bytes
+    }
 }
 
 pub(crate) fn poke(guest: &mut Guest, place: Place, value: u32) {
     guest.write(place.address(), &value.to_le_bytes());
-}
-
-/// The split ring's available index.
-pub(crate) fn available_index(guest: &Guest, setup: &Setup) -> Option<u16> {
-    guest.read16(setup.params.driver.wrapping_add(2))
 }

@@ -43,7 +43,8 @@ impl Guest {
             let regions = REGIONS.map(|(first, len)| (GuestAddress(first), len));
             Arc::new(GuestMemoryMmap::from_ranges(&regions).expect("three small mappings"))
         });
-        let host = |(first, _)| memory.get_host_address(GuestAddress(first)).expect("mapped").addr();
+        let host =
+            |(first, _)| memory.get_host_address(GuestAddress(first)).expect("mapped").addr();
         let hosts = REGIONS.map(host);
         let len = REGIONS.iter().map(|(_, len)| len).sum();
         Self { memory, hosts, copy: vec![0; len], now: vec![0; len] }
@@ -113,7 +114,9 @@ impl Guest {
     pub(crate) fn check(&mut self, parts: &[Range<usize>]) {
         let mut at = 0;
         for (first, len) in REGIONS {
-            self.memory.read_slice(&mut self.now[at..at + len], GuestAddress(first)).expect("mapped");
+            self.memory
+                .read_slice(&mut self.now[at..at + len], GuestAddress(first))
+                .expect("mapped");
             at += len;
         }
         for part in parts {

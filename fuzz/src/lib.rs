@@ -20,6 +20,7 @@ mod differential;
 mod driver;
 mod guest;
 mod machine;
+mod model;
 mod script;
 mod serve;
 
@@ -29,8 +30,8 @@ pub use script::Script;
 use cubie_virtq::Features;
 
 /// The targets by their names.
-pub const TARGETS: [(&str, fn(&Script) -> Outcome); 3] =
-    [("split", split), ("indirect", indirect), ("differential", differential)];
+pub const TARGETS: [(&str, fn(&Script) -> Outcome); 4] =
+    [("split", split), ("indirect", indirect), ("packed", packed), ("differential", differential)];
 
 /// The split ring, without indirect tables.
 pub fn split(script: &Script) -> Outcome {
@@ -39,7 +40,12 @@ pub fn split(script: &Script) -> Outcome {
 
 /// The split ring with indirect tables.
 pub fn indirect(script: &Script) -> Outcome {
-    machine::play(script, Features::bit(28))
+    machine::play(script, Features::INDIRECT)
+}
+
+/// The packed ring, with indirect tables.
+pub fn packed(script: &Script) -> Outcome {
+    machine::play(script, Features::PACKED.with(Features::INDIRECT))
 }
 
 /// The split ring and rust-vmm's under the same guest.

@@ -2,13 +2,16 @@
 
 use std::ops::Range;
 
-use cubie_virtq::{Chain, Drained, Features, QueueError, QueueResources, Serve, Virtqueue};
+use cubie_virtq::{
+    Chain, Drained, Features, QueueError, QueueResources, QueueState, Serve, Virtqueue,
+};
 use cubie_vm_irq::Interrupt;
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
-use crate::driver::{Driver, available_index, poke};
+use crate::driver::{Driver, poke};
 use crate::guest::Guest;
-use crate::script::{Answer, MOST_STEPS, Script, Serving, Setup, Step};
+use crate::model::Model;
+use crate::script::{Answer, MOST_STEPS, Script, Serving, Start, Step};
 use crate::serve::Held;
 
 /// Batches that one `drain` may serve.
@@ -27,90 +30,88 @@ pub struct Outcome {
 ///
 /// # Panics
 /// If anything of what the crate's page lists does not hold.
-pub(crate) fn play(script: &Script, features: Features) -> Outcome {
-    let Script { setup, steps } = script;
-    let mut guest = Guest::new();
-    let guest = &mut guest;
-    let event_idx = if setup.event_idx { Features::bit(29) } else { Features::default() };
+pub(crate) fn play(script: &Script, negotiated: Features) -> Outcome {
+    let (start, mut guest) = (script.setup.start(negotiated), Guest::new());
     let fault = EventFd::new(EFD_NONBLOCK).expect("an eventfd");
-    let start = Start { setup, features: features.with(event_idx), fault: &fault };
-    let queue = match start.queue(setup.state, guest) {
+    let queue = match queue(&start, start.state, &fault, &guest) {
         Ok(queue) => queue,
         Err(error) => return Outcome { served: 0, error: Some(error) },
     };
     let mut machine = Machine {
-        next_avail: setup.state.next_avail,
-        seen: setup.state.next_avail,
-        driver: Driver::new(setup),
-        parts: start.device_parts(guest),
-        start,
+        parts: device_parts(&start, &guest),
+        model: Model::new(&start, start.state),
+        driver: Driver::new(&start),
         queue,
-        guest,
+        start: &start,
+        fault: &fault,
+        guest: &mut guest,
         held: vec![],
         lost: 0,
         served: 0,
         error: None,
     };
-    for step in steps.iter().take(MOST_STEPS) {
-        machine.step(step);
-        machine.look_after();
+    for step in script.steps.iter().take(MOST_STEPS) {
+        if !machine.driver.step(step, machine.guest) {
+            machine.step(step);
+            machine.look_after();
+        }
     }
     let Machine { served, error, .. } = machine;
     assert_eq!(fault.read().unwrap_or(0), u64::from(error.is_some()), "told once");
     Outcome { served, error }
 }
 
-/// What each start of the queue has in common.
-struct Start<'a> {
-    setup: &'a Setup,
-    features: Features,
-    fault: &'a EventFd,
+fn queue(
+    start: &Start,
+    state: QueueState,
+    fault: &EventFd,
+    guest: &Guest,
+) -> Result<Virtqueue, QueueError> {
+    Virtqueue::new(QueueResources {
+        index: 0,
+        params: start.params,
+        state,
+        features: start.features,
+        kick: EventFd::new(EFD_NONBLOCK).expect("an eventfd"),
+        interrupt: Interrupt::silent(),
+        fault: Interrupt::new(fault.try_clone().expect("an eventfd")),
+        memory: guest.memory().clone(),
+    })
 }
 
-impl Start<'_> {
-    fn queue(&self, state: cubie_virtq::QueueState, guest: &Guest) -> Result<Virtqueue, QueueError> {
-        Virtqueue::new(QueueResources {
-            index: 0,
-            params: self.setup.params,
-            state,
-            features: self.features,
-            kick: EventFd::new(EFD_NONBLOCK).expect("an eventfd"),
-            interrupt: Interrupt::silent(),
-            fault: Interrupt::new(self.fault.try_clone().expect("an eventfd")),
-            memory: guest.memory().clone(),
-        })
+/// What the device may write without a chain: the used ring, or the upper halves of the descriptors
+/// and its event suppression structure.
+fn device_parts(start: &Start, guest: &Guest) -> Vec<Range<usize>> {
+    let size = usize::from(start.params.size);
+    let part = |address, len| {
+        let at = guest.place(address, len).expect("the queue has started with it");
+        at..at + len
+    };
+    if !start.packed {
+        return vec![part(start.params.device, 6 + 8 * size)];
     }
-
-    /// What the device may write without a chain.
-    fn device_parts(&self, guest: &Guest) -> Vec<Range<usize>> {
-        let params = &self.setup.params;
-        let len = 6 + 8 * usize::from(params.size);
-        let at = guest.place(params.device, len).expect("the queue has started with it");
-        vec![at..at + len]
-    }
+    let ring = part(start.params.desc, 16 * size);
+    let uppers = ring.step_by(16).map(|at| at + 8..at + 16);
+    uppers.chain([part(start.params.device, 4)]).collect()
 }
 
 struct Machine<'a> {
-    start: Start<'a>,
+    start: &'a Start,
+    fault: &'a EventFd,
     queue: Virtqueue,
     guest: &'a mut Guest,
+    driver: Driver,
+    model: Model,
     held: Vec<Held>,
+    /// Ring entries of the chains that the device has lost.
     lost: usize,
     served: usize,
     error: Option<QueueError>,
-    /// What the device may write without a chain.
     parts: Vec<Range<usize>>,
-    next_avail: u16,
-    /// The available index as the device has last read it.
-    seen: u16,
-    driver: Driver,
 }
 
 impl Machine<'_> {
     fn step(&mut self, step: &Step) {
-        if self.driver.step(step, self.guest) {
-            return;
-        }
         match step {
             Step::Drain(servings) => self.drain(servings),
             Step::Pop(touches) => {
@@ -126,15 +127,21 @@ impl Machine<'_> {
                     self.queue.push(held.chain, *written);
                 }
             }
-            Step::Lose(which) => self.lost += usize::from(self.choose(*which).is_some()),
+            Step::Lose(which) => {
+                self.lost += self.choose(*which).map_or(0, |held| usize::from(held.entries));
+            }
             Step::Signal => self.queue.signal(),
             Step::LookAgain => {
                 if self.queue.look_again() {
                     self.guest.check(&self.parts);
-                    self.seen = available_index(self.guest, self.start.setup).unwrap_or(self.seen);
+                    self.model.look(self.guest);
                 }
             }
             Step::Restart => self.restart(),
+            Step::Remap => {
+                let memory = self.guest.memory().clone();
+                self.queue.remap(memory).expect("the ring is where it was");
+            }
             _ => unreachable!("the driver has done its steps"),
         }
     }
@@ -142,11 +149,9 @@ impl Machine<'_> {
     /// What holds after every step.
     fn look_after(&mut self) {
         self.guest.check(&self.parts);
-        let in_flight = self.held.len() + self.lost;
+        let held: usize = self.held.iter().map(|held| usize::from(held.entries)).sum();
+        let in_flight = held + self.lost;
         assert!(in_flight <= self.queue.size().into(), "{in_flight} in flight");
-        if self.start.setup.well_placed {
-            assert_eq!(self.queue.state().next_avail, self.next_avail);
-        }
         if self.error.is_none() {
             self.error = self.queue.error();
         }
@@ -156,26 +161,28 @@ impl Machine<'_> {
             let end = self.queue.drain(|_| panic!("a broken queue serves"));
             assert_eq!(end, Drained::Broken);
             self.guest.check(&self.parts);
+        } else if let Some(next) = self.model.next_avail() {
+            assert_eq!(self.queue.state().next_avail, next);
         }
     }
 
     fn take(&mut self, chain: Chain) -> Held {
         assert!(chain.head() < self.queue.size());
         self.guest.check(&self.parts);
-        was_available(self.guest, self.start.setup, &mut self.next_avail, &mut self.seen);
+        let entries = self.model.take(self.guest);
         self.served += 1;
-        Held::new(chain, self.queue.size(), self.guest)
+        Held::new(chain, entries, self.queue.size(), self.guest)
     }
 
     fn drain(&mut self, servings: &[Serving]) {
         let size = self.queue.size();
-        let Self { queue, guest, held, parts, next_avail, seen, start, served, .. } = self;
+        let Self { queue, guest, held, parts, model, served, .. } = self;
         let (mut calls, mut stopped) = (0, false);
         let end = queue.drain(|chain| {
             assert!(chain.head() < size && !stopped);
             guest.check(parts);
-            was_available(guest, start.setup, next_avail, seen);
-            let mut now = Held::new(chain, size, guest);
+            let entries = model.take(guest);
+            let mut now = Held::new(chain, entries, size, guest);
             let serving = servings.get(calls);
             calls += 1;
             let Some(Serving { touches, poke: meanwhile, answer }) = serving else {
@@ -193,14 +200,18 @@ impl Machine<'_> {
                 }
                 Answer::Stop => {
                     stopped = true;
-                    *next_avail = next_avail.wrapping_sub(1);
+                    model.give_back(entries);
                     Serve::Stop(now.chain)
                 }
             }
         });
         *served += calls;
         guest.check(parts);
-        *seen = available_index(guest, start.setup).unwrap_or(*seen);
+        match end {
+            Drained::Empty => model.look(guest),
+            Drained::Yielded => model.perhaps_look(guest),
+            Drained::Stopped | Drained::Broken => {}
+        }
         assert!(calls <= MOST_BATCHES * usize::from(size));
         assert_eq!(end == Drained::Stopped, stopped);
         assert_eq!(end == Drained::Broken, queue.error().is_some());
@@ -214,7 +225,7 @@ impl Machine<'_> {
         if let Some(chain) = self.queue.pop() {
             let held = self.take(chain);
             self.queue.unpop(held.chain);
-            self.next_avail = self.next_avail.wrapping_sub(1);
+            self.model.give_back(held.entries);
         }
     }
 
@@ -228,21 +239,12 @@ impl Machine<'_> {
         if self.held.is_empty() && self.lost == 0 && self.error.is_none() {
             self.queue.signal();
             let state = self.queue.state();
-            self.queue = self.start.queue(state, self.guest).expect("it has started before");
+            let again = queue(self.start, state, self.fault, self.guest);
+            self.queue = again.expect("it has started before");
             assert_eq!(self.queue.state(), state);
-            self.seen = self.next_avail;
+            if self.model.next_avail().is_some() {
+                self.model = Model::new(self.start, state);
+            }
         }
     }
-}
-
-/// Checks that the chain just taken had been offered.
-fn was_available(guest: &Guest, setup: &Setup, next: &mut u16, seen: &mut u16) {
-    if setup.well_placed {
-        let offered = |index: u16| (1..=setup.params.size).contains(&index.wrapping_sub(*next));
-        if !offered(*seen) {
-            *seen = available_index(guest, setup).expect("well placed");
-        }
-        assert!(offered(*seen), "{next} is taken and {seen} are available");
-    }
-    *next = next.wrapping_add(1);
 }

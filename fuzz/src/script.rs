@@ -1,7 +1,7 @@
 //! What one run is made of.
 
 use arbitrary::{Arbitrary, Result, Unstructured};
-use cubie_virtq::{QueueParams, QueueState};
+use cubie_virtq::{Features, QueueParams, QueueState};
 
 use crate::guest::{AVAIL, DATA, DESC, REGIONS, TABLE, USED};
 
@@ -18,26 +18,68 @@ pub(crate) const MOST_STEPS: usize = 100;
 /// How the queue begins.
 #[derive(Debug)]
 pub(crate) struct Setup {
-    pub(crate) params: QueueParams,
-    pub(crate) state: QueueState,
-    pub(crate) event_idx: bool,
-    /// The parts lie where they belong and nowhere else.
-    pub(crate) well_placed: bool,
+    size: u16,
+    /// The parts' addresses, unless they lie where they belong.
+    parts: Option<[u64; 3]>,
+    index: u16,
+    event_idx: bool,
+    in_order: bool,
 }
 
 impl<'a> Arbitrary<'a> for Setup {
     fn arbitrary(u: &mut Unstructured<'a>) -> Result<Self> {
-        let well_placed = !u.ratio(1, 16)?;
-        let params = if well_placed {
-            QueueParams { size: 1 << u.int_in_range(0..=5)?, desc: DESC, driver: AVAIL, device: USED }
-        } else {
-            let mut part = || Ok(Place::arbitrary(u)?.address());
-            let (desc, driver, device) = (part()?, part()?, part()?);
-            QueueParams { size: u.int_in_range(0..=40)?, desc, driver, device }
+        let part = |u: &mut Unstructured<'a>| Ok(Place::arbitrary(u)?.address());
+        let parts = match u.ratio(1, 16)? {
+            true => Some([part(u)?, part(u)?, part(u)?]),
+            false => None,
         };
-        let index = if u.ratio(1, 4)? { u.arbitrary()? } else { 0 };
-        let state = QueueState { next_avail: index, next_used: index };
-        Ok(Self { params, state, event_idx: u.arbitrary()?, well_placed })
+        Ok(Self {
+            size: u.int_in_range(0..=40)?,
+            parts,
+            index: if u.ratio(1, 4)? { u.arbitrary()? } else { 0 },
+            event_idx: u.arbitrary()?,
+            in_order: u.arbitrary()?,
+        })
+    }
+}
+
+/// What a target makes of a [`Setup`].
+pub(crate) struct Start {
+    pub(crate) params: QueueParams,
+    pub(crate) state: QueueState,
+    pub(crate) features: Features,
+    pub(crate) packed: bool,
+    /// The parts lie where they belong and nowhere else.
+    pub(crate) well_placed: bool,
+}
+
+impl Setup {
+    /// A queue with what the target has `negotiated`, and what the script asks for beside it.
+    pub(crate) fn start(&self, negotiated: Features) -> Start {
+        let packed = negotiated.has(Features::PACKED);
+        let mut features = negotiated;
+        if self.event_idx {
+            features = features.with(Features::EVENT_IDX);
+        }
+        if self.in_order {
+            features = features.with(Features::IN_ORDER);
+        }
+        let size = match self.parts {
+            Some(_) => self.size,
+            None if packed => self.size.max(1),
+            None => self.size.clamp(1, 32).next_power_of_two(),
+        };
+        let [desc, driver, device] = self.parts.unwrap_or([DESC, AVAIL, USED]);
+        let index =
+            if packed { self.index & 1 << 15 | self.index % size.max(1) } else { self.index };
+        let next = QueueState::fresh(features).next_avail ^ index;
+        Start {
+            params: QueueParams { size, desc, driver, device },
+            state: QueueState { next_avail: next, next_used: next },
+            features,
+            packed,
+            well_placed: self.parts.is_none(),
+        }
     }
 }
 
@@ -104,10 +146,14 @@ pub(crate) struct Descriptor {
 #[derive(Arbitrary, Clone, Debug)]
 pub(crate) enum Step {
     /// The guest writes a descriptor, into the table or into an indirect one.
-    Describe { indirect: bool, index: u8, descriptor: Descriptor },
-    /// The guest makes a chain available.
+    Describe {
+        indirect: bool,
+        index: u8,
+        descriptor: Descriptor,
+    },
+    /// The guest makes a chain available: in a packed ring, the next descriptor.
     Offer(u8),
-    /// The guest moves its index.
+    /// The guest moves its index, or its position.
     Jump(i16),
     /// The guest writes anywhere.
     Poke(Place, u32),
@@ -122,6 +168,8 @@ pub(crate) enum Step {
     LookAgain,
     /// Stop and start again.
     Restart,
+    /// The memory map has changed, to the same.
+    Remap,
 }
 
 /// What the device does with a chain while it drains.

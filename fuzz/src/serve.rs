@@ -10,6 +10,8 @@ use crate::script::Touch;
 /// A chain that the device has.
 pub(crate) struct Held {
     pub(crate) chain: Chain,
+    /// Ring entries that it came in.
+    pub(crate) entries: u16,
     reserved: bool,
     /// Where in the copy its status byte lies.
     status: Option<usize>,
@@ -20,7 +22,7 @@ impl Held {
     ///
     /// # Panics
     /// If a piece of it lies outside of guest memory, or there are more than a descriptor can make.
-    pub(crate) fn new(mut chain: Chain, size: u16, guest: &Guest) -> Self {
+    pub(crate) fn new(mut chain: Chain, entries: u16, size: u16, guest: &Guest) -> Self {
         let most = usize::from(size) * REGIONS.len();
         let (readable, writable) = chain.split();
         let pieces = readable.iovecs().len() + writable.iovecs().len();
@@ -31,7 +33,7 @@ impl Held {
             assert_eq!(spans.iter().map(Range::len).sum::<usize>(), segments.len());
         }
         assert!(chain.header().is_empty());
-        Self { chain, reserved: false, status: None }
+        Self { chain, entries, reserved: false, status: None }
     }
 
     pub(crate) fn touch(&mut self, touches: &[Touch], guest: &mut Guest) {
@@ -66,7 +68,8 @@ impl Held {
             }
             Touch::WriteHeader(value) => fill(chain.header(), 255, value, guest),
             Touch::ReserveStatus if self.status.is_none() => {
-                let last = spans(chain.writable(), usize::MAX, guest).last().map(|span| span.end - 1);
+                let last =
+                    spans(chain.writable(), usize::MAX, guest).last().map(|span| span.end - 1);
                 assert_eq!(chain.reserve_status(), last.is_some());
                 self.status = last;
             }
