@@ -51,7 +51,7 @@ impl Driver {
     /// Offers two descriptors, as one chain or as two tables, and says so.
     fn offer(&mut self, indirect: bool) {
         let (first, second) = (self.made % SIZE, self.made % SIZE + 1);
-        let round = self.made / SIZE % 2 == 0;
+        let round = (self.made / SIZE).is_multiple_of(2);
         let packed = self.features.has(Features::PACKED);
         let bits = if !packed {
             0
