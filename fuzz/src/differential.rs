@@ -108,7 +108,7 @@ impl Pair {
         assert_eq!(chain.head(), head);
         agree(chain.readable(), &descriptors, false, &self.guest);
         agree(chain.writable(), &descriptors, true, &self.guest);
-        assert!(!cut_short(&descriptors), "{descriptors:?}");
+        assert!(!cut_short(&descriptors) && !out_of_order(&descriptors), "{descriptors:?}");
         self.ours.push(chain, written);
         self.ours.signal();
         self.theirs.add_used(memory, head, written).expect("a head in the table");
@@ -198,6 +198,12 @@ fn cut_short(descriptors: &[Descriptor]) -> bool {
     descriptors.last().is_none_or(Descriptor::has_next)
 }
 
+/// True if a readable buffer follows a writable one that is not empty.
+fn out_of_order(descriptors: &[Descriptor]) -> bool {
+    let mut behind = descriptors.iter().skip_while(|d| !d.is_write_only() || d.len() == 0);
+    behind.any(|d| !d.is_write_only())
+}
+
 /// True if their walk shows why we have refused the chain.
 fn has_reason(error: QueueError, descriptors: &[Descriptor], size: u16) -> bool {
     let cut_short = cut_short(descriptors);
@@ -205,10 +211,7 @@ fn has_reason(error: QueueError, descriptors: &[Descriptor], size: u16) -> bool 
         QueueError::DescriptorIndex { .. } | QueueError::TotalLength => cut_short,
         // Their bound inside of an indirect table is the table's length.
         QueueError::ChainLength(_) => cut_short || descriptors.len() > size.into(),
-        QueueError::Order => {
-            let mut ways = descriptors.iter().map(Descriptor::is_write_only);
-            ways.any(|writable| writable) && ways.any(|writable| !writable)
-        }
+        QueueError::Order => out_of_order(descriptors),
         // A buffer, or an indirect table in no memory, across regions or misaligned, of which they
         // forgive the last two.
         QueueError::Buffer { address, len } => {

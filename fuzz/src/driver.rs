@@ -40,7 +40,7 @@ impl Driver {
         match self {
             Self::Split { size, offered } => {
                 let slot = u64::from(*offered % *size);
-                guest.write(AVAIL + 4 + 2 * slot, &u16::from(head % 40).to_le_bytes());
+                guest.write(AVAIL + 4 + 2 * slot, &index(head, *size).to_le_bytes());
                 self.jump(1, guest);
             }
             Self::Packed { size, next, wrap } => {
@@ -72,10 +72,10 @@ impl Driver {
     fn bytes(&self, descriptor: Descriptor) -> [u8; 16] {
         let Descriptor { place, length, flags, link } = descriptor;
         // Of the flags, three have a meaning.
-        let (flags, link) = (u16::from(flags % 8), u16::from(link % 42));
+        let flags = u16::from(flags % 8);
         let (third, fourth) = match self {
-            Self::Split { .. } => (flags, link),
-            Self::Packed { .. } => (link, flags),
+            Self::Split { size, .. } => (flags, index(link, *size)),
+            Self::Packed { size, .. } => (index(link, *size), flags),
         };
         let mut bytes = [0; 16];
         bytes[..8].copy_from_slice(&place.address().to_le_bytes());
@@ -84,6 +84,12 @@ impl Driver {
         bytes[14..].copy_from_slice(&fourth.to_le_bytes());
         bytes
     }
+}
+
+/// An index that a table of `size` has, but for one in sixteen: then one of the next four.
+fn index(number: u8, size: u16) -> u16 {
+    let number = u16::from(number);
+    if number < 240 { number % size } else { size + number % 4 }
 }
 
 pub(crate) fn poke(guest: &mut Guest, place: Place, value: u32) {

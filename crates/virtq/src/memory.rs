@@ -190,7 +190,9 @@ impl Translator {
                 return None;
             }
             let copy = self.scattered.get_or_insert_with(|| {
-                std::iter::repeat_with(AtomicU64::default).take(MOST_TABLE / WORD).collect()
+                let zeroes = Box::new_zeroed_slice(MOST_TABLE / WORD);
+                // SAFETY: zero is a value of an atomic integer.
+                unsafe { zeroes.assume_init() }
             });
             for (i, word) in (0..here / WORD).zip(&copy[done / WORD..]) {
                 word.store(piece.load64(WORD * i).to_le(), Ordering::Relaxed);
