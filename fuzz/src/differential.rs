@@ -169,13 +169,13 @@ fn agree(segments: &Segments, descriptors: &[Descriptor], writable: bool, guest:
         at..at + piece.iov_len
     });
     let theirs = descriptors.iter().filter(|d| d.is_write_only() == writable);
-    let theirs = theirs.flat_map(|d| pieces(d).expect("we have found the memory"));
+    let theirs = theirs.flat_map(|d| pieces(d.addr().0, d.len()).expect("we have found it"));
     assert!(ours.eq(theirs), "{segments:?}: {descriptors:?}");
 }
 
 /// The pieces of a buffer in the copy of memory; `None` if not all of it exists.
-fn pieces(descriptor: &Descriptor) -> Option<Vec<Range<usize>>> {
-    let (mut address, mut left) = (descriptor.addr().0, descriptor.len() as usize);
+fn pieces(mut address: u64, len: u32) -> Option<Vec<Range<usize>>> {
+    let mut left = len as usize;
     let mut pieces = vec![];
     while left > 0 {
         let mut base = 0;
@@ -188,7 +188,7 @@ fn pieces(descriptor: &Descriptor) -> Option<Vec<Range<usize>>> {
         let here = left.min(there);
         pieces.push(at..at + here);
         left -= here;
-        address += here as u64;
+        address = address.checked_add(here as u64)?;
     }
     Some(pieces)
 }
@@ -212,20 +212,15 @@ fn has_reason(error: QueueError, descriptors: &[Descriptor], size: u16) -> bool 
         // Their bound inside of an indirect table is the table's length.
         QueueError::ChainLength(_) => cut_short || descriptors.len() > size.into(),
         QueueError::Order => out_of_order(descriptors),
-        // A buffer, or an indirect table in no memory, across regions or misaligned, of which they
-        // forgive the last two.
+        // All of it must exist, also what they would not have looked at: behind the last descriptor that
+        // is used of an indirect table. Tables must be aligned as well, buffers need not.
         QueueError::Buffer { address, len } => {
-            let table = address % 8 != 0 || crossing(address, len) || cut_short;
-            table || descriptors.iter().any(|d| pieces(d).is_none())
+            let same = |d: &Descriptor| (d.addr().0, d.len()) == (address, len);
+            let misaligned = address % 8 != 0 && !descriptors.iter().any(same);
+            misaligned || pieces(address, len).is_none()
         }
         // They pass over NEXT beside INDIRECT.
         QueueError::Indirect(what) => cut_short || what.starts_with("NEXT"),
         _ => false,
     }
-}
-
-/// True if these bytes exist, but in two regions.
-fn crossing(address: u64, len: u32) -> bool {
-    let seam = REGIONS[1].0;
-    address < seam && address + u64::from(len) > seam
 }

@@ -29,8 +29,11 @@ pub use script::Script;
 
 use cubie_virtq::Features;
 
+/// What a target does with an input.
+pub type Target = fn(&Script) -> Outcome;
+
 /// The targets by their names.
-pub const TARGETS: [(&str, fn(&Script) -> Outcome); 4] =
+pub const TARGETS: [(&str, Target); 4] =
     [("split", split), ("indirect", indirect), ("packed", packed), ("differential", differential)];
 
 /// The split ring, without indirect tables.

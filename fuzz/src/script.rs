@@ -71,7 +71,7 @@ impl Setup {
         };
         let [desc, driver, device] = self.parts.unwrap_or([DESC, AVAIL, USED]);
         let index =
-            if packed { self.index & 1 << 15 | self.index % size.max(1) } else { self.index };
+            if packed { (self.index & 1 << 15) | (self.index % size.max(1)) } else { self.index };
         let next = QueueState::fresh(features).next_avail ^ index;
         Start {
             params: QueueParams { size, desc, driver, device },
