@@ -67,6 +67,15 @@ pub(crate) struct Cli {
     pub(crate) name: String,
 }
 
+impl Cli {
+    /// The options by which a hypervisor may refuse a machine.
+    #[cfg(target_arch = "aarch64")]
+    pub(crate) fn hardware_options(&self) -> String {
+        let arch = self.arch.to_possible_value().map_or_else(String::new, |v| v.get_name().into());
+        format!("--arch {arch} --cpus {}", self.cpus)
+    }
+}
+
 /// A `--disk`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Disk {

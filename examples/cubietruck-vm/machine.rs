@@ -50,8 +50,8 @@ pub(crate) fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
     let control = Control::new(events, resizer);
     // A restart is a new machine with the same devices.
     loop {
-        let machine =
-            Machine::build(kvm.create_vm(hardware(cli))?, &config, devices, uart.clone())?;
+        let vm = kvm.create_vm(hardware(cli)).with_context(|| cli.hardware_options())?;
+        let machine = Machine::build(vm, &config, devices, uart.clone())?;
         if let Some(path) = &cli.dump_dtb {
             return fs::write(path, machine.dtb())
                 .map(|()| ExitCode::SUCCESS)

@@ -135,16 +135,29 @@ fn hold_tap(name: &str) -> std::process::Child {
 
 #[test]
 fn a_host_without_kvm() {
-    refused_in("mount --bind /dev/null /dev/kvm", &["/dev/kvm"]);
-    refused_in("mount -t tmpfs none /dev", &["/dev/kvm"]);
+    let args = "--network none";
+    refused_in("-m", "mount --bind /dev/null /dev/kvm", args, &["/dev/kvm"]);
+    refused_in("-m", "mount -t tmpfs none /dev", args, &["/dev/kvm"]);
 }
 
-/// Expects a refusal in a mount namespace where `change` was made first.
+#[test]
+fn a_tap_that_is_not_permitted() {
+    refused_in("-rU", "true", "-n mode=tap", &["--network", "not permitted", "ip tuntap add"]);
+}
+
+#[test]
+fn a_disk_that_is_not_writable() {
+    let change = "mount -t tmpfs none /run && truncate -s 1M /run/disk && mount -o remount,ro /run";
+    refused_in("-m", change, "-n none -d /run/disk", &["--disk", "Read-only", "«,ro»"]);
+}
+
+/// Expects a refusal in a namespace of its own (an option of unshare) where `change` was made first.
 #[track_caller]
-fn refused_in(change: &str, words: &[&str]) {
+fn refused_in(namespace: &str, change: &str, args: &str, words: &[&str]) {
     let program = arg(example("").get_program());
-    let script = format!("{change} && exec {program} --arch arm64 --network none");
-    let output = std::process::Command::new("unshare").args(["-m", "sh", "-c", &script]).output();
+    let script = format!("{change} && exec {program} --arch arm64 {args}");
+    let mut command = std::process::Command::new("unshare");
+    let output = command.args([namespace, "sh", "-c", &script]).stdin(Stdio::null()).output();
     let output = output.unwrap();
     let text = String::from_utf8(output.stderr).unwrap();
     assert!(!output.status.success() && output.status.code().is_some(), "{change}: accepted");
