@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::process::ExitCode;
 use std::sync::mpsc::{Receiver, channel};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::{fs, thread};
 
 use anyhow::Context;
@@ -11,13 +11,14 @@ use cubie::blk::{Blk, RawFile, Serial};
 use cubie::console::{Messages, Resizer, Terminal, TerminalEvent};
 use cubie::hv::Gic;
 use cubie::kvm::{GuestMode, Kvm, VmConfig};
+use cubie::lkvm::{DiskOption, NetworkOption};
 use cubie::net::{Mac, Net, Tap};
 use cubie::rng::{HostEntropy, Rng};
 use cubie::virtio::VirtioDevice;
 use cubie::vmm::loader::{FileError, KERNEL_LIMIT, Kernel, read_file};
-use cubie::vmm::{Arch, Machine, MachineConfig, Outcome, Stopper, Uart, layout};
+use cubie::vmm::{Arch, Machine, MachineConfig, Outcome, Remote, Uart, layout};
 
-use crate::cli::{Cli, Console, Disk, Network};
+use crate::cli::{Cli, Console};
 
 type Devices = Vec<Box<dyn VirtioDevice>>;
 
@@ -47,7 +48,8 @@ pub(crate) fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         }
     };
     let mut greeting = Some(greeting(cli, &config, &taps));
-    let control = Control::new(events, resizer);
+    let remote = Remote::default();
+    let asked = obey(events, resizer, remote.clone());
     // A restart is a new machine with the same devices.
     loop {
         let vm = kvm.create_vm(hardware(cli)).with_context(|| cli.hardware_options())?;
@@ -60,13 +62,13 @@ pub(crate) fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         if let Some(greeting) = greeting.take() {
             let _ = writeln!(Messages, "{greeting}");
         }
-        control.steers(machine.stopper());
+        remote.steer(machine.stopper());
         let (outcome, stopped) = machine.run()?;
         devices = stopped;
         match outcome {
             Outcome::Reset => {}
             Outcome::Off => return Ok(ExitCode::SUCCESS),
-            Outcome::Quit => return Ok(control.verdict()),
+            Outcome::Quit => return Ok(asked.get().copied().unwrap_or_default().into()),
             Outcome::Crash(how) => anyhow::bail!("the guest crashed: {how}"),
         }
     }
@@ -74,7 +76,7 @@ pub(crate) fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
 
 fn configure(cli: &Cli) -> anyhow::Result<MachineConfig> {
     let path = cli.kernel.as_deref().context("--kernel FILE is missing")?;
-    let kernel = Kernel::from_bytes(read_file("--kernel", path, KERNEL_LIMIT)?, cli.arch.into())
+    let kernel = Kernel::from_bytes(read_file("--kernel", path, KERNEL_LIMIT)?, cli.arch)
         .with_context(|| path.display().to_string())?;
     let limit = usize::try_from(cli.mem.0)?;
     let read = |path| {
@@ -95,7 +97,7 @@ fn configure(cli: &Cli) -> anyhow::Result<MachineConfig> {
 }
 
 fn hardware(cli: &Cli) -> VmConfig {
-    let guest = match cli.arch.into() {
+    let guest = match cli.arch {
         Arch::Armv7 => GuestMode::Aarch32,
         Arch::Arm64 => GuestMode::Aarch64,
     };
@@ -106,13 +108,13 @@ fn hardware(cli: &Cli) -> VmConfig {
     VmConfig { guest, gic, vcpus: cli.cpus }
 }
 
-fn add_disks(devices: &mut Devices, disks: &[Disk]) -> anyhow::Result<()> {
-    for Disk { path, read_only } in disks {
+fn add_disks(devices: &mut Devices, disks: &[DiskOption]) -> anyhow::Result<()> {
+    for DiskOption { path, read_only } in disks {
         let file = RawFile::open(path, *read_only).context("--disk")?;
         devices.push(Box::new(Blk::new(file, Serial::of_file(path))));
     }
     if disks.is_empty() {
-        // It has no name any more as soon as it is open, so that it is gone at the end whatever happens.
+        // Open and without a name, it is gone at the end whatever happens.
         let blank = tempfile::NamedTempFile::new().context("a blank disk")?;
         blank.as_file().set_len(64 << 20).context("a blank disk")?;
         let file = RawFile::open(blank.path(), false).context("a blank disk")?;
@@ -125,7 +127,7 @@ fn add_disks(devices: &mut Devices, disks: &[Disk]) -> anyhow::Result<()> {
 fn add_networks(devices: &mut Devices, cli: &Cli) -> anyhow::Result<Vec<String>> {
     let mut names = vec![];
     for (index, network) in cli.network.iter().enumerate() {
-        if let Network::Tap { name, mac } = network {
+        if let NetworkOption::Tap { name, mac } = network {
             let tap = Tap::open(name.as_deref()).context("--network mode=tap,tapif=NAME")?;
             names.push(tap.name().to_owned());
             let mac = mac.unwrap_or_else(|| Mac::made_from(&format!("{} {index}", cli.name)));
@@ -154,49 +156,27 @@ fn greeting(cli: &Cli, config: &MachineConfig, taps: &[String]) -> String {
     format!("{name}: {kernel}, {cpus}, {mib} MiB, {network}; Ctrl-A x quits, Ctrl-A c helps")
 }
 
-/// What the person at the terminal wants, for the machine that runs now.
-struct Control(Arc<Mutex<Wish>>);
-
-#[derive(Default)]
-struct Wish {
-    machine: Option<Stopper>,
-    /// The exit status, once the end was asked for.
-    end: Option<u8>,
-}
-
-impl Control {
-    fn new(events: Receiver<TerminalEvent>, resizer: Option<Resizer>) -> Self {
-        let wish = Arc::new(Mutex::new(Wish::default()));
-        let shared = Arc::clone(&wish);
-        thread::spawn(move || {
-            for event in events {
-                let end = match event {
-                    TerminalEvent::Resized(size) => {
-                        resizer.iter().for_each(|resizer| resizer.resize(size));
-                        continue;
-                    }
-                    TerminalEvent::Quit => 0,
-                    TerminalEvent::Terminated(signal) => 128 + signal as u8,
-                };
-                let mut wish = shared.lock().expect("no panic holds it");
-                wish.end.get_or_insert(end);
-                wish.machine.iter().for_each(Stopper::stop);
-            }
-        });
-        Self(wish)
-    }
-
-    /// From now on this machine is the one to be stopped; at once, if that was asked for before.
-    fn steers(&self, machine: Stopper) {
-        let mut wish = self.0.lock().expect("no panic holds it");
-        if wish.end.is_some() {
-            machine.stop();
+/// Does what the person at the terminal wants; the value is the exit status, once the end was asked for.
+fn obey(
+    events: Receiver<TerminalEvent>,
+    resizer: Option<Resizer>,
+    remote: Remote,
+) -> Arc<OnceLock<u8>> {
+    let asked = Arc::new(OnceLock::new());
+    let end = Arc::clone(&asked);
+    thread::spawn(move || {
+        for event in events {
+            let status = match event {
+                TerminalEvent::Resized(size) => {
+                    resizer.iter().for_each(|resizer| resizer.resize(size));
+                    continue;
+                }
+                TerminalEvent::Quit => 0,
+                TerminalEvent::Terminated(signal) => 128 + signal as u8,
+            };
+            end.get_or_init(|| status);
+            remote.stop();
         }
-        wish.machine = Some(machine);
-    }
-
-    fn verdict(&self) -> ExitCode {
-        let wish = self.0.lock().expect("no panic holds it");
-        ExitCode::from(wish.end.unwrap_or_default())
-    }
+    });
+    asked
 }

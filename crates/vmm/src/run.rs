@@ -41,6 +41,38 @@ impl Stopper {
     }
 }
 
+/// Ends whichever of several machines runs, of which each restarts the guest of the one before.
+#[derive(Clone, Default)]
+pub struct Remote(Arc<Mutex<Steered>>);
+
+#[derive(Default)]
+struct Steered {
+    machine: Option<Stopper>,
+    stopped: bool,
+}
+
+impl Remote {
+    /// From now on this machine is the one to be ended: at once, if [`Remote::stop`] came before it.
+    pub fn steer(&self, machine: Stopper) {
+        let mut steered = self.lock();
+        if steered.stopped {
+            machine.stop();
+        }
+        steered.machine = Some(machine);
+    }
+
+    /// Ends the machine and all that follow.
+    pub fn stop(&self) {
+        let mut steered = self.lock();
+        steered.stopped = true;
+        steered.machine.iter().for_each(Stopper::stop);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Steered> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// The end of a machine: the first one counts, and it gets everybody out.
 pub(crate) struct Ending {
     end: Mutex<Option<Result<Outcome, HvError>>>,
