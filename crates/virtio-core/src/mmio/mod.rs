@@ -36,6 +36,9 @@ pub struct MmioTransport {
     line: Line,
     kicks: Vec<EventFd>,
     setup: Setup,
+    /// The log has been told that the device did not start. A driver can make that happen as often as
+    /// it likes.
+    complained: bool,
 }
 
 impl MmioTransport {
@@ -51,7 +54,7 @@ impl MmioTransport {
         let setup = Setup::new(sizes);
         let line = Line::new(interrupt);
         device.config().connect(Some(line.config_changed()));
-        Ok(Self { device, memory, line, kicks, setup })
+        Ok(Self { device, memory, line, kicks, setup, complained: false })
     }
 
     /// The eventfds by which the device is kicked, one a queue: for a hypervisor that answers writes to
@@ -69,7 +72,7 @@ impl MmioTransport {
 
     /// As if the driver had written 0 to Status (VIRTIO 1.4 §2.4): nothing is in flight afterwards.
     pub fn reset(&mut self) {
-        let Self { device, memory: _, line, kicks: _, setup } = self;
+        let Self { device, memory: _, line, kicks: _, setup, complained: _ } = self;
         // First the device, which may still interrupt, then what it may have said.
         device.stop();
         line.reset();
