@@ -226,39 +226,3 @@ fn stopping_under_load_returns_and_the_disk_starts_again() {
         bench.still_works();
     });
 }
-
-#[test]
-fn more_payload_than_one_turn_serves_is_served_in_the_next() {
-    within(DEADLINE, || {
-        let guest = Guest::new();
-        let size = 1 << 20;
-        let disk = Blk::new(MemoryDisk::new(vec![0x22; size]), "large".parse().unwrap());
-        let slot = guest.plug(Box::new(disk));
-        let mut driver = RawDriver::new(&slot, Features::default(), &[256]);
-        let page = guest.buffer(size + 512);
-        guest.memory().write_obj([0u8; 16], page).unwrap();
-        let request = [
-            Descriptor::readable(page.0, 16),
-            Descriptor::writable(page.0 + 512, size as u32),
-            Descriptor::writable(page.0 + 16, 1),
-        ];
-        // All there before the first kick is served: one turn meets all of them.
-        let mut heads = Vec::new();
-        for index in (0..240).step_by(3) {
-            for (n, mut descriptor) in request.into_iter().enumerate() {
-                if n < 2 {
-                    descriptor.flags |= Descriptor::NEXT;
-                    descriptor.next = index + n as u16 + 1;
-                }
-                driver.write_descriptor(0, index + n as u16, descriptor);
-            }
-            driver.make_available(0, index);
-            heads.push(index);
-        }
-        driver.kick(0);
-        for head in heads {
-            let used = driver.wait_used(0, DEADLINE);
-            assert_eq!(used, Used { head: head.into(), written: size as u32 + 1 });
-        }
-    });
-}
