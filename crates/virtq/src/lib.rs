@@ -67,6 +67,8 @@
 //! ```
 
 mod chain;
+#[cfg(feature = "driver")]
+pub mod driver;
 mod error;
 mod memory;
 mod packet;

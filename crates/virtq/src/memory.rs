@@ -34,6 +34,13 @@ impl Window {
         self.cell::<AtomicU16>(offset).store(value.to_le(), order);
     }
 
+    /// Reads the 32-bit integer at `offset`.
+    #[cfg(feature = "driver")]
+    #[inline]
+    pub(crate) fn load32(&self, offset: usize) -> u32 {
+        u32::from_le(self.cell::<AtomicU32>(offset).load(Ordering::Relaxed))
+    }
+
     /// Writes the 32-bit integer at `offset`.
     #[inline]
     pub(crate) fn store32(&self, offset: usize, value: u32) {
@@ -44,6 +51,27 @@ impl Window {
     #[inline]
     pub(crate) fn load64(&self, offset: usize) -> u64 {
         u64::from_le(self.cell::<AtomicU64>(offset).load(Ordering::Relaxed))
+    }
+
+    /// Reads the 64-bit integer at `offset`, before all that is read after it.
+    #[cfg(feature = "driver")]
+    #[inline]
+    pub(crate) fn load64_acquire(&self, offset: usize) -> u64 {
+        u64::from_le(self.cell::<AtomicU64>(offset).load(Ordering::Acquire))
+    }
+
+    /// Writes the 64-bit integer at `offset`, after all that was written before it.
+    #[cfg(feature = "driver")]
+    #[inline]
+    pub(crate) fn store64_release(&self, offset: usize, value: u64) {
+        self.cell::<AtomicU64>(offset).store(value.to_le(), Ordering::Release);
+    }
+
+    /// Writes the 64-bit integer at `offset`.
+    #[cfg(feature = "driver")]
+    #[inline]
+    pub(crate) fn store64(&self, offset: usize, value: u64) {
+        self.cell::<AtomicU64>(offset).store(value.to_le(), Ordering::Relaxed);
     }
 
     /// True if the host address is a multiple of `align` (a power of two).

@@ -1,0 +1,9 @@
+//! The driver's end of the rings, against devices that share no code with it.
+
+mod bench;
+mod history;
+mod hostile;
+mod model;
+mod ours;
+mod packed;
+mod split;
