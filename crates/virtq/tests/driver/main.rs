@@ -7,3 +7,5 @@ mod model;
 mod ours;
 mod packed;
 mod split;
+#[cfg(not(miri))]
+mod wakeups;
