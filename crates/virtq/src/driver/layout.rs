@@ -1,6 +1,5 @@
 //! Where a ring lies, chosen by its driver.
 
-use virtio_bindings::virtio_config::VIRTIO_F_RING_PACKED;
 use vm_memory::{Bytes, GuestAddress};
 
 use super::DESC_SIZE;
@@ -16,7 +15,7 @@ type Shape = [(&'static str, usize, usize); 3];
 /// VIRTIO 1.4 §2.7 (split), §2.8.10 (packed).
 fn shape(size: u16, features: Features) -> Shape {
     let n = usize::from(size);
-    if features.has_bit(VIRTIO_F_RING_PACKED) {
+    if features.has(Features::PACKED) {
         [
             ("descriptor ring", DESC_SIZE * n, 16),
             ("driver event suppression structure", 4, 4),
@@ -59,10 +58,7 @@ pub(super) fn fresh_parts(
 ) -> Result<[Window; 3], QueueError> {
     let [desc, driver, device] = shape(params.size, features);
     let mut part = |(part, len, align): (&'static str, usize, usize), address: u64| {
-        let window = memory.window(address, len).ok_or(QueueError::Ring { part, address })?;
-        if !address.is_multiple_of(align as u64) || !window.is_aligned(align) {
-            return Err(QueueError::Alignment { part, address, align });
-        }
+        let window = memory.part(part, address, len, align)?;
         let zeroed = memory.memory().write_slice(&vec![0; len], GuestAddress(address));
         zeroed.map_err(|_| QueueError::Ring { part, address })?;
         Ok(window)

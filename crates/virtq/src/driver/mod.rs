@@ -41,7 +41,6 @@ mod split;
 
 use std::sync::Arc;
 
-use virtio_bindings::virtio_config::VIRTIO_F_RING_PACKED;
 use virtio_bindings::virtio_ring::{VRING_DESC_F_NEXT, VRING_DESC_F_WRITE};
 use vm_memory::GuestMemoryMmap;
 
@@ -154,15 +153,14 @@ macro_rules! ring {
 }
 
 impl DriverQueue {
-    /// Zeroes the ring that lies at `params`: packed with `VIRTIO_F_RING_PACKED` among the features,
-    /// otherwise split. An error names what is wrong with the size or an address.
+    /// Zeroes the ring that lies at `params`: packed with [`Features::PACKED`], otherwise split. An error names what is wrong with the size or an address.
     pub fn new(
         memory: Arc<GuestMemoryMmap>,
         params: QueueParams,
         features: Features,
     ) -> Result<Self, QueueError> {
         let mut memory = Translator::new(memory);
-        let ring = if features.has_bit(VIRTIO_F_RING_PACKED) {
+        let ring = if features.has(Features::PACKED) {
             Ring::Packed(PackedDriver::new(&params, features, &mut memory)?)
         } else {
             Ring::Split(SplitDriver::new(&params, features, &mut memory)?)
@@ -263,7 +261,7 @@ impl DriverQueue {
         ring!(self, ring => ring.disable_interrupts());
     }
 
-    /// What a kick of queue 0 carries with `VIRTIO_F_NOTIFICATION_DATA`: where the next chain will be,
+    /// What a kick of queue 0 carries with [`Features::NOTIFICATION_DATA`]: where the next chain will be,
     /// in the upper half (VIRTIO 1.4 §2.9). The lower half is the queue's index: or it in.
     pub fn notification(&self) -> u32 {
         let next = match &self.ring {
@@ -272,13 +270,6 @@ impl DriverQueue {
         };
         u32::from(next) << 16
     }
-}
-
-/// True when `event` is among the entries from `old` up to but not including `new`
-/// (VIRTIO 1.4 §2.7.10.1, `vring_need_event`).
-#[inline]
-fn needs_event(event: u16, new: u16, old: u16) -> bool {
-    new.wrapping_sub(event).wrapping_sub(1) < new.wrapping_sub(old)
 }
 
 /// The upper half of a descriptor. Of the two 16-bit fields behind the length, a split ring makes flags

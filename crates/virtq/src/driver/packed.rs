@@ -7,71 +7,21 @@
 
 use std::sync::atomic::{Ordering, fence};
 
-use virtio_bindings::virtio_config::VIRTIO_F_IN_ORDER;
 use virtio_bindings::virtio_ring::{
-    VIRTIO_RING_F_EVENT_IDX, VRING_DESC_F_INDIRECT, VRING_PACKED_DESC_F_AVAIL,
-    VRING_PACKED_DESC_F_USED, VRING_PACKED_EVENT_F_WRAP_CTR, VRING_PACKED_EVENT_FLAG_DESC,
-    VRING_PACKED_EVENT_FLAG_DISABLE, VRING_PACKED_EVENT_FLAG_ENABLE,
+    VRING_DESC_F_INDIRECT, VRING_PACKED_EVENT_FLAG_DESC, VRING_PACKED_EVENT_FLAG_DISABLE,
+    VRING_PACKED_EVENT_FLAG_ENABLE,
 };
 
 use super::chains::Chains;
 use super::layout::fresh_parts;
-use super::{
-    Buffer, DESC_SIZE, DriverError, NEXT, UPPER, Used, WRITE, needs_event, upper, write_descriptor,
-};
+use super::{Buffer, DESC_SIZE, DriverError, NEXT, UPPER, Used, WRITE, upper, write_descriptor};
 use crate::memory::{Translator, Window};
-use crate::{Features, QueueError, QueueParams};
+use crate::place::{AVAIL, Place, USED};
+use crate::ring::needs_event;
+use crate::{Features, QueueError, QueueParams, QueueState};
 
-const AVAIL: u16 = 1 << VRING_PACKED_DESC_F_AVAIL;
-const USED: u16 = 1 << VRING_PACKED_DESC_F_USED;
-const WRAP: u16 = 1 << VRING_PACKED_EVENT_F_WRAP_CTR;
-
-/// A place in the ring, and in bit 15 the wrap counter, which begins at 1.
-#[derive(Clone, Copy, Debug)]
-struct Cursor(u16);
-
-impl Cursor {
-    const FIRST: Self = Self(WRAP);
-
-    #[inline]
-    fn position(self) -> u16 {
-        self.0 & !WRAP
-    }
-
-    #[inline]
-    fn wrap(self) -> bool {
-        self.0 & WRAP != 0
-    }
-
-    /// Goes on by at most one lap.
-    #[inline]
-    fn advance(&mut self, by: u16, size: u16) {
-        // Both are at most 2¹⁵, so that the sum of a place and a step fits.
-        let next = self.position() + by;
-        self.0 = match next.checked_sub(size) {
-            None => next | self.0 & WRAP,
-            Some(next) => next | !self.0 & WRAP,
-        };
-    }
-
-    /// Where the descriptor lies in the ring.
-    #[inline]
-    fn at(self) -> usize {
-        DESC_SIZE * usize::from(self.position())
-    }
-
-    /// The bits of a descriptor that is available here.
-    #[inline]
-    fn available(self) -> u16 {
-        if self.wrap() { AVAIL } else { USED }
-    }
-
-    /// The bits of a descriptor that is used here.
-    #[inline]
-    fn used(self) -> u16 {
-        if self.wrap() { AVAIL | USED } else { 0 }
-    }
-}
+/// Where both sides begin (§2.8.1).
+const FIRST: Place = Place(QueueState::fresh(Features::PACKED).next_avail);
 
 #[derive(Debug)]
 pub(super) struct PackedDriver {
@@ -80,15 +30,15 @@ pub(super) struct PackedDriver {
     driver: Window,
     device: Window,
     event_idx: bool,
-    next_avail: Cursor,
-    next_used: Cursor,
+    next_avail: Place,
+    next_used: Place,
     /// The first descriptor not yet published: where, and the upper half that will show it, and with it
     /// all others, to the device.
-    held: Option<(Cursor, u64)>,
+    held: Option<(Place, u64)>,
     /// Descriptors not yet published,
     added: u16,
     /// the place after the published ones,
-    published: Cursor,
+    published: Place,
     /// and how many were published since the device was last considered for a kick, a lap at most.
     news: u16,
 }
@@ -105,16 +55,16 @@ impl PackedDriver {
         }
         let [ring, driver, device] = fresh_parts(params, features, memory)?;
         Ok(Self {
-            chains: Chains::new(size, features.has_bit(VIRTIO_F_IN_ORDER)),
+            chains: Chains::new(size, features.has(Features::IN_ORDER)),
             ring,
             driver,
             device,
-            event_idx: features.has_bit(VIRTIO_RING_F_EVENT_IDX),
-            next_avail: Cursor::FIRST,
-            next_used: Cursor::FIRST,
+            event_idx: features.has(Features::EVENT_IDX),
+            next_avail: FIRST,
+            next_used: FIRST,
             held: None,
             added: 0,
-            published: Cursor::FIRST,
+            published: FIRST,
             news: 0,
         })
     }
@@ -161,13 +111,13 @@ impl PackedDriver {
         let here = self.next_avail;
         let upper = upper(len, [self.chains.first(), flags | here.available()]);
         if self.held.is_some() {
-            write_descriptor(&self.ring, here.position().into(), address, upper);
+            write_descriptor(&self.ring, here.index().into(), address, upper);
         } else {
-            self.ring.store64(here.at(), address);
+            self.ring.store64(at(here), address);
             self.held = Some((here, upper));
         }
         self.added += 1;
-        self.next_avail.advance(1, self.chains.size());
+        self.next_avail = here.forward(1, self.chains.size());
     }
 
     #[inline]
@@ -178,7 +128,7 @@ impl PackedDriver {
         self.news =
             self.news.saturating_add(std::mem::take(&mut self.added)).min(self.chains.size());
         // Release: the device that sees these flags sees all the rest (§2.8.21.3.1).
-        self.ring.store64_release(first.at() + UPPER, upper);
+        self.ring.store64_release(at(first) + UPPER, upper);
     }
 
     #[inline]
@@ -192,14 +142,14 @@ impl PackedDriver {
         if flags != VRING_PACKED_EVENT_FLAG_DESC || !self.event_idx {
             return news != 0 && flags != VRING_PACKED_EVENT_FLAG_DISABLE;
         }
-        let event = Cursor(wish as u16);
+        let event = Place(wish as u16);
         let new = self.published;
-        let mut place = event.position();
+        let mut place = event.index();
         if event.wrap() != new.wrap() {
             // Of the lap before, or of the one to come, which is out of reach either way round.
             place = place.wrapping_sub(self.chains.size());
         }
-        needs_event(place, new.position(), new.position().wrapping_sub(news))
+        needs_event(place, new.index(), new.index().wrapping_sub(news))
     }
 
     #[inline]
@@ -215,7 +165,7 @@ impl PackedDriver {
                 self.chains.give_back(id.into(), written, most)?
             }
         };
-        self.next_used.advance(count, self.chains.size());
+        self.next_used = self.next_used.forward(count, self.chains.size());
         Ok(Some(used))
     }
 
@@ -223,7 +173,7 @@ impl PackedDriver {
     #[inline]
     fn look(&self) -> Option<u64> {
         // Acquire: with the first descriptor of a batch, all the others are there.
-        let upper = self.ring.load64_acquire(self.next_used.at() + UPPER);
+        let upper = self.ring.load64_acquire(at(self.next_used) + UPPER);
         let flags = (upper >> 48) as u16;
         (flags & (AVAIL | USED) == self.next_used.used()).then_some(upper)
     }
@@ -249,4 +199,9 @@ impl PackedDriver {
     fn ask(&self, wish: u32) {
         self.driver.store32(0, wish);
     }
+}
+
+#[inline]
+fn at(place: Place) -> usize {
+    DESC_SIZE * usize::from(place.index())
 }

@@ -2,16 +2,15 @@
 
 use std::sync::atomic::{Ordering, fence};
 
-use virtio_bindings::virtio_config::VIRTIO_F_IN_ORDER;
 use virtio_bindings::virtio_ring::{
-    VIRTIO_RING_F_EVENT_IDX, VRING_AVAIL_F_NO_INTERRUPT, VRING_DESC_F_INDIRECT,
-    VRING_USED_F_NO_NOTIFY,
+    VRING_AVAIL_F_NO_INTERRUPT, VRING_DESC_F_INDIRECT, VRING_USED_F_NO_NOTIFY,
 };
 
 use super::chains::Chains;
 use super::layout::fresh_parts;
-use super::{Buffer, DESC_SIZE, DriverError, NEXT, Used, needs_event, upper, write_descriptor};
+use super::{Buffer, DESC_SIZE, DriverError, NEXT, Used, upper, write_descriptor};
 use crate::memory::{Translator, Window};
+use crate::ring::needs_event;
 use crate::{Features, QueueError, QueueParams};
 
 const FLAGS: usize = 0;
@@ -46,11 +45,11 @@ impl SplitDriver {
         }
         let [desc, avail, used] = fresh_parts(params, features, memory)?;
         Ok(Self {
-            chains: Chains::new(size, features.has_bit(VIRTIO_F_IN_ORDER)),
+            chains: Chains::new(size, features.has(Features::IN_ORDER)),
             desc,
             avail,
             used,
-            event_idx: features.has_bit(VIRTIO_RING_F_EVENT_IDX),
+            event_idx: features.has(Features::EVENT_IDX),
             asked: 0,
             seen_used: 0,
         })

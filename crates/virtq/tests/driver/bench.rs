@@ -44,6 +44,8 @@ struct Flight {
     writable: Vec<Buffer>,
     descriptors: u16,
     written: Vec<u8>,
+    /// Its turn, with IN_ORDER.
+    turn: u32,
 }
 
 /// A driver, a device, and the model between them.
@@ -55,7 +57,10 @@ pub(crate) struct Bench<D> {
     added: VecDeque<Flight>,
     published: VecDeque<Flight>,
     taken: Vec<Flight>,
+    held: Vec<Flight>,
     completed: VecDeque<Flight>,
+    turns: u32,
+    next_turn: u32,
     free: u16,
     places: u64,
     tables: u64,
@@ -82,7 +87,10 @@ impl<D: Device> Bench<D> {
             added: VecDeque::new(),
             published: VecDeque::new(),
             taken: vec![],
+            held: vec![],
             completed: VecDeque::new(),
+            turns: 0,
+            next_turn: 1,
             free,
             places: 0,
             tables: 0,
@@ -169,9 +177,17 @@ impl<D: Device> Bench<D> {
         let room = writable.iter().map(|buffer| buffer.len as usize).sum();
         let taken = Taken { read, room };
         let flights = self.added.iter().chain(&self.published).chain(&self.taken);
-        let mut flights = flights.chain(&self.completed);
+        let mut flights = flights.chain(&self.held).chain(&self.completed);
         assert!(flights.all(|flight| flight.token != token), "a token twice");
-        self.added.push_back(Flight { token, taken, writable, descriptors, written: vec![] });
+        self.turns += 1;
+        self.added.push_back(Flight {
+            token,
+            taken,
+            writable,
+            descriptors,
+            written: vec![],
+            turn: self.turns,
+        });
         self.free -= descriptors;
     }
 
@@ -212,8 +228,9 @@ impl<D: Device> Bench<D> {
             return;
         }
         let in_order = self.features.has(IN_ORDER);
-        let batch = if in_order { usize::from(batch).min(self.taken.len()) } else { 1 };
-        let first = if in_order { 0 } else { which.index(self.taken.len()) };
+        let one = !in_order || D::HOLDS_BACK;
+        let batch = if one { 1 } else { usize::from(batch).min(self.taken.len()) };
+        let first = if one { which.index(self.taken.len()) } else { 0 };
         let chains = (first..first + batch).map(|n| {
             let room = self.taken[n].taken.room;
             let len = if n + 1 == first + batch { written.index(room + 1) } else { room };
@@ -226,9 +243,17 @@ impl<D: Device> Bench<D> {
     fn used(&mut self, chains: Vec<(usize, Vec<u8>)>) {
         self.device.complete(chains.clone());
         let first = chains[0].0;
-        let news = self.entries(&self.taken[first..first + chains.len()]);
+        let mut news = 0;
         for (flight, (_, written)) in self.taken.drain(first..first + chains.len()).zip(chains) {
-            self.completed.push_back(Flight { written, ..flight });
+            self.held.push(Flight { written, ..flight });
+        }
+        let in_order = self.features.has(IN_ORDER);
+        let ready = |flight: &Flight, turn| !in_order || flight.turn == turn;
+        while let Some(n) = self.held.iter().position(|flight| ready(flight, self.next_turn)) {
+            let flight = self.held.swap_remove(n);
+            news += self.entries([&flight]);
+            self.completed.push_back(flight);
+            self.next_turn += 1;
         }
         let expected = self.interrupt.answer(news, self.lap());
         assert_eq!(self.device.wants_interrupt(), expected);

@@ -18,10 +18,10 @@ pub(crate) const STRIDE: u64 = 64;
 pub(crate) const PLACES: u64 = 1024;
 pub(crate) const TABLE_STRIDE: u64 = 256;
 
-pub(crate) const PACKED: Features = Features::bit(34);
-pub(crate) const IN_ORDER: Features = Features::bit(35);
-pub(crate) const EVENT_IDX: Features = Features::bit(29);
-pub(crate) const INDIRECT: Features = Features::bit(28);
+pub(crate) const PACKED: Features = Features::PACKED;
+pub(crate) const IN_ORDER: Features = Features::IN_ORDER;
+pub(crate) const EVENT_IDX: Features = Features::EVENT_IDX;
+pub(crate) const INDIRECT: Features = Features::INDIRECT;
 
 pub(crate) fn memory() -> Arc<GuestMemoryMmap> {
     let regions = [(GuestAddress(0), SEAM as usize), (GuestAddress(SEAM), (END - SEAM) as usize)];
@@ -47,6 +47,8 @@ pub(crate) struct Taken {
 
 /// The other end. It keeps the chains it has taken, oldest first.
 pub(crate) trait Device {
+    /// With IN_ORDER it takes completions in any order, and holds back what is too early.
+    const HOLDS_BACK: bool = false;
     /// Takes the next chain.
     fn take(&mut self) -> Option<Taken>;
     /// Writes this into the buffers of these chains (places among those taken), which are then used,

@@ -1,6 +1,7 @@
 //! The driver's end of the rings, against devices that share no code with it.
 
 mod bench;
+mod both_ends;
 mod history;
 mod hostile;
 mod model;

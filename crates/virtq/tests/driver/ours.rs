@@ -20,7 +20,7 @@ impl Ours {
         let queue = Virtqueue::new(QueueResources {
             index: 0,
             params: params(size, features),
-            state: QueueState::default(),
+            state: QueueState::fresh(features),
             features,
             kick: EventFd::new(EFD_NONBLOCK).unwrap(),
             interrupt: Interrupt::new(interrupt.try_clone().unwrap()),
@@ -32,6 +32,8 @@ impl Ours {
 }
 
 impl Device for Ours {
+    const HOLDS_BACK: bool = true;
+
     fn take(&mut self) -> Option<Taken> {
         let chain = self.queue.pop();
         assert_eq!(self.queue.error(), None);

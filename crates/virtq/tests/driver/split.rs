@@ -1,11 +1,10 @@
-//! The split ring, against rust-vmm's `virtio-queue` and against our own device's end.
+//! The split ring, against rust-vmm's `virtio-queue`.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::bench::Bench;
 use crate::history::*;
-use crate::ours::Ours;
 use cubie_virtq::driver::Buffer;
 use cubie_virtq::{Features, QueueParams};
 use proptest::prelude::*;
@@ -99,19 +98,6 @@ proptest! {
         let memory = memory();
         let driver = driver(&memory, size, features);
         let device = RustVmm::new(&memory, size, features);
-        Bench::new(memory, driver, device, features).run(steps);
-    }
-
-    #[test]
-    fn our_device_and_our_driver_understand_each_other(
-        size in prop::sample::select(vec![1u16, 2, 4, 16, 128]),
-        event_idx: bool,
-        steps in steps(),
-    ) {
-        let features = INDIRECT.with(if event_idx { EVENT_IDX } else { Features::VERSION_1 });
-        let memory = memory();
-        let driver = driver(&memory, size, features);
-        let device = Ours::new(&memory, size, features);
         Bench::new(memory, driver, device, features).run(steps);
     }
 }
