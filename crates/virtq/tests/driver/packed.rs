@@ -122,6 +122,24 @@ fn a_device_that_wants_no_kick_gets_none() {
 }
 
 #[test]
+fn a_place_of_the_next_lap_is_not_reached_by_laps_nobody_asked_about() {
+    let memory = memory();
+    let features = PACKED.with(EVENT_IDX);
+    let mut driver = driver(&memory, 3, features);
+    let mut device = Model::new(&memory, 3, features);
+    for _ in 0..11 {
+        driver.add(&ONE).unwrap();
+        driver.publish();
+        assert!(device.take().is_some());
+        device.complete(vec![(0, vec![])]);
+        assert!(driver.pop_used().is_some());
+    }
+    // Three laps and two descriptors: the next lap's wrap counter is 1 again.
+    device.write_events(Place { offset: 0, wrap: true }, 2);
+    assert!(!driver.wants_kick());
+}
+
+#[test]
 fn notification_data_names_the_next_place() {
     let memory = memory();
     let mut driver = driver(&memory, 3, PACKED);
