@@ -43,7 +43,7 @@ impl VirtioDevice for Pattern {
         DeviceId::RNG
     }
     fn features(&self) -> Features {
-        Features::PACKED
+        Features::default()
     }
     fn queue_sizes(&self) -> &[u16] {
         &[16]
@@ -157,7 +157,8 @@ fn the_latest_driver_is_not_disturbed_by_the_one_before() {
 #[test]
 fn a_raw_driver_offers_what_it_is_told_to() {
     let guest = Guest::new();
-    for features in [Features::default(), Features::PACKED] {
+    let packed = Features::PACKED;
+    for features in [Features::default(), packed, packed.with(Features::IN_ORDER)] {
         let slot = guest.plug(pattern());
         let mut raw = RawDriver::new(&slot, features, &[4]);
         let at = guest.buffer(8);
