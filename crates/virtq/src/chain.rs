@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use vm_memory::GuestMemoryMmap;
 
+use crate::ring::Taken;
 use crate::segments::{Segments, StatusByte};
 
 /// What a chain is made of; owned by the queue's pool while no chain uses it, so that taking a chain
@@ -14,8 +15,8 @@ pub(crate) struct Body {
     pub(crate) writable: Segments,
     pub(crate) header: Segments,
     pub(crate) status: Option<StatusByte>,
-    #[expect(dead_code, reason = "keeps mapped what the segments point to")]
-    memory: Arc<GuestMemoryMmap>,
+    /// Keeps mapped what the segments point to.
+    pub(crate) memory: Arc<GuestMemoryMmap>,
 }
 
 impl Body {
@@ -42,18 +43,22 @@ impl Body {
 ///
 /// It is completed exactly once, by [`Virtqueue::push`](crate::Virtqueue::push) or by returning it from
 /// the closure of [`Virtqueue::drain`](crate::Virtqueue::drain). One that is dropped is lost to the
-/// driver until the device is reset.
+/// driver until the device is reset; with IN_ORDER, so are all that are taken after it.
 #[must_use = "a chain that is not completed is lost to the driver"]
 #[derive(Debug)]
 pub struct Chain {
-    pub(crate) head: u16,
+    pub(crate) taken: Taken,
+    /// With IN_ORDER: its place among the chains in flight, and its writable bytes.
+    pub(crate) turn: u16,
+    pub(crate) room: u32,
     pub(crate) body: Box<Body>,
 }
 
 impl Chain {
-    /// Index of the first descriptor: unique among the chains in flight.
+    /// What the driver calls the chain: the index of its first descriptor, in a packed ring its buffer
+    /// id. Less than the queue's size, and unique among the chains in flight of an honest driver.
     pub fn head(&self) -> u16 {
-        self.head
+        self.taken.id
     }
 
     /// What the driver gives.

@@ -4,10 +4,12 @@
 /// the device is reset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum QueueError {
-    /// Not a power of two between 1 and 32768 (VIRTIO 1.4 §2.7).
-    #[error("queue size {0} is not a power of two between 1 and 32768")]
+    /// Not between 1 and 32768, or, in a split ring, not a power of two (VIRTIO 1.4 §2.7, §2.8).
+    #[error(
+        "a queue cannot have the size {0}: it is 1 to 32768, and a power of two in a split ring"
+    )]
     Size(u16),
-    /// A part of the ring is misaligned (VIRTIO 1.4 §2.7).
+    /// A part of the ring is misaligned (VIRTIO 1.4 §2.7, §2.8.10.1).
     #[error("the {part} at {address:#x} is not aligned to {align} bytes")]
     Alignment {
         /// Which part.
@@ -35,8 +37,8 @@ pub enum QueueError {
         /// Queue size.
         size: u16,
     },
-    /// More chains taken than the queue has descriptors: some are used twice at the same time.
-    #[error("more chains are in flight than the queue's {0} descriptors")]
+    /// More is taken than the queue has descriptors: some are used twice at the same time.
+    #[error("more is in flight than the queue's {0} descriptors")]
     InFlight(u16),
     /// A descriptor index that the table does not have.
     #[error("descriptor {index} is outside of a table of {size}")]
@@ -46,13 +48,21 @@ pub enum QueueError {
         /// Descriptors in the table.
         size: u16,
     },
-    /// A chain longer than the queue's size: a loop (VIRTIO 1.4 §2.7.5.1).
+    /// A buffer id that the queue has no place for (packed ring only).
+    #[error("buffer id {id} in a queue of {size}")]
+    BufferId {
+        /// The id.
+        id: u16,
+        /// Queue size.
+        size: u16,
+    },
+    /// A chain longer than the queue's size: a loop (VIRTIO 1.4 §2.7.5.1, §2.8.17).
     #[error("a chain is longer than the queue's size of {0}")]
     ChainLength(u16),
     /// Buffers of one chain add up to more than 2³² − 1 bytes (VIRTIO 1.4 §2.7.5).
     #[error("the buffers of a chain add up to more than 2³² − 1 bytes")]
     TotalLength,
-    /// A buffer that the device may read behind one that it may write (VIRTIO 1.4 §2.7.4.2).
+    /// A buffer that the device may read behind one that it may write (VIRTIO 1.4 §2.7.4.2, §2.8.17).
     #[error("a readable buffer follows a writable one")]
     Order,
     /// A buffer that lies outside of guest memory, in whole or in part.
@@ -64,7 +74,7 @@ pub enum QueueError {
         len: u32,
     },
     /// An indirect table inside an indirect table, together with NEXT, of an odd length, empty, or
-    /// without the feature negotiated (VIRTIO 1.4 §2.7.5.3.1).
+    /// without the feature negotiated (VIRTIO 1.4 §2.7.5.3.1, §2.8.19).
     #[error("a bad indirect descriptor: {0}")]
     Indirect(&'static str),
 }

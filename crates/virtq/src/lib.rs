@@ -68,15 +68,22 @@
 
 mod chain;
 mod error;
+mod in_order;
 mod memory;
+mod packed;
 mod packet;
 mod params;
+mod place;
 mod queue;
+mod ring;
 mod segments;
 mod split;
+mod state;
+mod walk;
 
 pub use chain::Chain;
 pub use error::QueueError;
-pub use params::{Features, QueueParams, QueueResources, QueueState};
+pub use params::{Features, QueueParams, QueueResources};
 pub use queue::{Drained, Serve, Virtqueue};
 pub use segments::Segments;
+pub use state::QueueState;

@@ -3,18 +3,38 @@
 use std::sync::Arc;
 
 use cubie_vm_irq::Interrupt;
-use virtio_bindings::virtio_config::VIRTIO_F_VERSION_1;
+use virtio_bindings::virtio_config::{
+    VIRTIO_F_IN_ORDER, VIRTIO_F_NOTIFICATION_DATA, VIRTIO_F_RING_PACKED, VIRTIO_F_RING_RESET,
+    VIRTIO_F_VERSION_1,
+};
 use virtio_bindings::virtio_ring::{VIRTIO_RING_F_EVENT_IDX, VIRTIO_RING_F_INDIRECT_DESC};
 use vm_memory::GuestMemoryMmap;
 use vmm_sys_util::eventfd::EventFd;
+
+use crate::QueueState;
 
 /// A set of feature bits (VIRTIO 1.4 §2.2), bit n standing for feature n.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Features(pub u64);
 
 impl Features {
-    /// What the rings of this crate can do: indirect descriptors and event index.
-    pub const RING: Self = Self(1 << VIRTIO_RING_F_INDIRECT_DESC | 1 << VIRTIO_RING_F_EVENT_IDX);
+    /// A chain may be a table elsewhere (VIRTIO 1.4 §2.7.5.3, §2.8.7).
+    pub const INDIRECT: Self = Self::bit(VIRTIO_RING_F_INDIRECT_DESC);
+    /// Either side says after which entry it wants to be told (VIRTIO 1.4 §2.7.7, §2.8.10).
+    pub const EVENT_IDX: Self = Self::bit(VIRTIO_RING_F_EVENT_IDX);
+    /// The rings are packed, not split (VIRTIO 1.4 §2.8).
+    pub const PACKED: Self = Self::bit(VIRTIO_F_RING_PACKED);
+    /// Chains are used in the order in which they were made available (VIRTIO 1.4 §2.7.9, §2.8.8).
+    /// Any device may offer it: the queue holds back what completes too early.
+    pub const IN_ORDER: Self = Self::bit(VIRTIO_F_IN_ORDER);
+    /// Kicks say how far the driver has got (VIRTIO 1.4 §4.2.2): the transport's affair, since the rings
+    /// say so too.
+    pub const NOTIFICATION_DATA: Self = Self::bit(VIRTIO_F_NOTIFICATION_DATA);
+    /// The driver may reset one queue (VIRTIO 1.4 §2.6.1): the transport's affair, which drops the
+    /// [`Virtqueue`](crate::Virtqueue) and makes another.
+    pub const RING_RESET: Self = Self::bit(VIRTIO_F_RING_RESET);
+    /// What to offer if nothing speaks against it: indirect descriptors and event index.
+    pub const RING: Self = Self::INDIRECT.with(Self::EVENT_IDX);
     /// The device follows the standard and not its legacy.
     pub const VERSION_1: Self = Self(1 << VIRTIO_F_VERSION_1);
 
@@ -52,24 +72,16 @@ impl Features {
 /// Where a queue lies in guest memory, as the driver set it up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct QueueParams {
-    /// Number of descriptors.
+    /// Number of descriptors: 1 to 32768, in a split ring a power of two.
     pub size: u16,
-    /// Guest-physical address of the descriptor table.
+    /// Guest-physical address of the descriptor area: the descriptor table, or the descriptor ring.
     pub desc: u64,
-    /// Guest-physical address of the driver area (the available ring).
+    /// Guest-physical address of the driver area: the available ring, or the driver event suppression
+    /// structure.
     pub driver: u64,
-    /// Guest-physical address of the device area (the used ring).
+    /// Guest-physical address of the device area: the used ring, or the device event suppression
+    /// structure.
     pub device: u64,
-}
-
-/// How far a queue has got. A queue started with the state that it was stopped with goes on as if
-/// nothing had happened.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct QueueState {
-    /// Index of the available entry to be taken next, modulo 2¹⁶.
-    pub next_avail: u16,
-    /// Index of the used entry to be written next, modulo 2¹⁶.
-    pub next_used: u16,
 }
 
 /// All that a device gets to run one queue.

@@ -1,12 +1,16 @@
 //! The queue that a device holds.
 
+use std::sync::Arc;
+
 use cubie_vm_irq::Interrupt;
+use vm_memory::GuestMemoryMmap;
 use vmm_sys_util::eventfd::EventFd;
 
 use crate::chain::{Body, Chain};
+use crate::in_order::InOrder;
 use crate::memory::Translator;
-use crate::split::SplitRing;
-use crate::{QueueError, QueueResources, QueueState};
+use crate::ring::{Ring, Taken};
+use crate::{Features, QueueError, QueueParams, QueueResources, QueueState};
 
 /// Batches that one [`Virtqueue::drain`] serves before it lets other events in: a driver that never
 /// stops must not keep its device from being stopped.
@@ -42,12 +46,15 @@ pub enum Drained {
 /// batch, one update of the used index, the look-again, one interrupt.
 #[derive(Debug)]
 pub struct Virtqueue {
-    ring: SplitRing,
+    ring: Ring,
+    params: QueueParams,
     memory: Translator,
+    /// When IN_ORDER was negotiated.
+    order: Option<InOrder>,
     #[expect(clippy::vec_box, reason = "a chain moves often, its body stays where it is")]
     pool: Vec<Box<Body>>,
-    /// Chains taken and not yet completed.
-    in_flight: u16,
+    /// Ring entries of the chains taken and not yet used.
+    in_flight: u32,
     /// Used entries were written and not yet published.
     pending: bool,
     error: Option<QueueError>,
@@ -64,10 +71,13 @@ impl Virtqueue {
         let QueueResources { index, params, state, features, kick, interrupt, fault, memory } =
             resources;
         let mut memory = Translator::new(memory);
-        let ring = SplitRing::new(&params, state, features, &mut memory)?;
+        let ring = Ring::new(&params, state, features, &mut memory)?;
+        let order = features.has(Features::IN_ORDER).then(|| InOrder::new(params.size));
         Ok(Self {
             ring,
+            params,
             memory,
+            order,
             pool: Vec::new(),
             in_flight: 0,
             pending: false,
@@ -86,7 +96,7 @@ impl Virtqueue {
 
     /// Number of descriptors.
     pub fn size(&self) -> u16 {
-        self.ring.size()
+        self.params.size
     }
 
     /// How far it has got. Valid while no chain is in flight and all is signalled.
@@ -133,26 +143,37 @@ impl Virtqueue {
         }
         let body = self.pool.pop();
         let mut body = body.unwrap_or_else(|| Body::new(self.memory.memory().clone()));
-        match self.ring.pop(&mut self.memory, &mut body) {
-            Ok(Some(_)) if self.in_flight == self.ring.size() => {
-                self.latch(QueueError::InFlight(self.in_flight));
+        let taken = match self.ring.pop(&mut self.memory, &mut body) {
+            Ok(Some(taken)) => taken,
+            end => {
+                self.recycle(body);
+                end.err().into_iter().for_each(|error| self.latch(error));
+                return None;
             }
-            Ok(Some(head)) => {
-                self.in_flight += 1;
-                return Some(Chain { head, body });
-            }
-            Ok(None) => {}
-            Err(error) => self.latch(error),
+        };
+        self.in_flight += u32::from(taken.entries);
+        if self.in_flight > self.params.size.into() {
+            self.recycle(body);
+            self.latch(QueueError::InFlight(self.params.size));
+            return None;
         }
-        self.recycle(body);
-        None
+        let (mut turn, mut room) = (0, 0);
+        if let Some(order) = &mut self.order {
+            // Not more than 2³² − 1: the ring has looked.
+            (turn, room) = (order.take_turn(), body.writable.len() as u32);
+        }
+        Some(Chain { taken, turn, room, body })
     }
 
     /// Gives back the chain that [`Virtqueue::pop`] returned last: it will be the next one again.
     pub fn unpop(&mut self, chain: Chain) {
-        self.ring.unpop();
-        self.in_flight -= 1;
-        self.recycle(chain.body);
+        let Chain { taken, turn, room: _, body } = chain;
+        self.ring.unpop(taken);
+        self.in_flight -= u32::from(taken.entries);
+        if let Some(order) = &mut self.order {
+            order.give_back(turn);
+        }
+        self.recycle(body);
     }
 
     /// Asks the driver to kick with its next chain. True when one is there already.
@@ -168,12 +189,20 @@ impl Virtqueue {
     }
 
     /// Completes a chain, of whose writable bytes the first `written` were written. The driver learns
-    /// of it with the next [`Virtqueue::signal`].
+    /// of it with the next [`Virtqueue::signal`]; with IN_ORDER, when the chains taken before it are
+    /// complete too.
     pub fn push(&mut self, chain: Chain, written: u32) {
-        self.ring.push(chain.head, written);
-        self.pending = true;
-        self.in_flight -= 1;
-        self.recycle(chain.body);
+        let Chain { taken, turn, room, body } = chain;
+        self.recycle(body);
+        let Self { ring, in_flight, order, pending, .. } = self;
+        let mut push = use_up(ring, in_flight);
+        match order {
+            None => {
+                push(taken, written);
+                *pending = true;
+            }
+            Some(order) => *pending |= order.complete(turn, taken, (written, room), push),
+        }
     }
 
     /// Publishes what was completed, and interrupts the driver if it wants to know.
@@ -181,15 +210,32 @@ impl Virtqueue {
         if !std::mem::take(&mut self.pending) {
             return;
         }
+        if let Some(order) = &mut self.order {
+            order.flush(use_up(&mut self.ring, &mut self.in_flight));
+        }
         self.ring.publish();
         if self.ring.wants_interrupt() {
             self.interrupt.trigger();
         }
     }
 
+    /// The memory map has changed: looks the ring and all further buffers up in `memory`. Chains in
+    /// flight keep what they were made from mapped. Between two batches only, that is, not within
+    /// [`Virtqueue::drain`].
+    ///
+    /// # Errors
+    /// When the ring does not lie in `memory`. The queue goes on in the old one.
+    pub fn remap(&mut self, memory: Arc<GuestMemoryMmap>) -> Result<(), QueueError> {
+        let mut memory = Translator::new(memory);
+        self.ring.remap(&self.params, &mut memory)?;
+        self.memory = memory;
+        self.pool.clear();
+        Ok(())
+    }
+
     /// One batch: `Ok(true)` when the batch is full, `Ok(false)` when the ring is empty.
     fn batch(&mut self, serve: &mut impl FnMut(Chain) -> Serve) -> Result<bool, Drained> {
-        for _ in 0..self.ring.size() {
+        for _ in 0..self.params.size {
             let Some(chain) = self.pop() else {
                 return if self.error.is_some() { Err(Drained::Broken) } else { Ok(false) };
             };
@@ -207,12 +253,23 @@ impl Virtqueue {
 
     fn recycle(&mut self, mut body: Box<Body>) {
         body.clear();
-        self.pool.push(body);
+        // One from before a change of the memory map must not keep the old one alive.
+        if Arc::ptr_eq(&body.memory, self.memory.memory()) {
+            self.pool.push(body);
+        }
     }
 
     fn latch(&mut self, error: QueueError) {
         tracing::warn!(queue = self.index, %error, "the driver broke its queue: waiting for a reset");
         self.error = Some(error);
         self.fault.trigger();
+    }
+}
+
+/// Puts used chains into `ring`, whose entries are in flight no more.
+fn use_up(ring: &mut Ring, in_flight: &mut u32) -> impl FnMut(Taken, u32) {
+    move |taken, written| {
+        ring.push(taken, written);
+        *in_flight -= u32::from(taken.entries);
     }
 }

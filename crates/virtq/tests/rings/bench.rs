@@ -42,7 +42,7 @@ pub(crate) fn params(size: u16) -> QueueParams {
 
 impl Bench {
     pub(crate) fn new(size: u16, features: Features) -> Self {
-        Self::with(memory(), params(size), features, QueueState::default()).unwrap()
+        Self::with(memory(), params(size), features, QueueState::fresh(features)).unwrap()
     }
 
     pub(crate) fn with(

@@ -1,0 +1,257 @@
+//! The packed ring (VIRTIO 1.4 §2.8), the device's end.
+//!
+//! ```text
+//!   descriptor ring (both write)                      event suppression (4 bytes each)
+//!   ┌──────┬─────┬────┬──────────────────┐            ┌───────────────────┬──────────────────┐
+//!   │ addr │ len │ id │ flags A=1 U=1    │ used       │ position and wrap │ on · off · there │ driver's:
+//!   ├──────┼─────┼────┼──────────────────┤            └───────────────────┴──────────────────┘ interrupts
+//!   │ addr │ len │ id │ flags A=1 U=0    │ ← next_used, in flight
+//!   ├──────┼─────┼────┼──────────────────┤            ┌───────────────────┬──────────────────┐
+//!   │ addr │ len │ id │ flags A=1 U=0    │ ← next_avail, to be taken      │ on · off · there │ device's:
+//!   ├──────┼─────┼────┼──────────────────┤            └───────────────────┴──────────────────┘ kicks
+//!   │ addr │ len │ id │ flags A=0 U=0    │ not yet available (used when the ring went round before)
+//!   └──────┴─────┴────┴──────────────────┘
+//! ```
+//!
+//! A descriptor is available when AVAIL equals the wrap counter and USED does not, used when both do;
+//! the counter begins at 1 and flips with each round.
+//!
+//! Length, id and flags share the aligned upper half of a descriptor, and are read and written as one:
+//! so a descriptor is read by two loads, and used by one store. Of a batch of used descriptors the
+//! first is stored last: the driver waits for it (§2.8.2), and with it sees all (the device may reorder
+//! its writes, §2.8.12).
+
+use std::sync::atomic::{Ordering, fence};
+
+use virtio_bindings::virtio_ring::{
+    VRING_PACKED_EVENT_FLAG_DESC, VRING_PACKED_EVENT_FLAG_DISABLE, VRING_PACKED_EVENT_FLAG_ENABLE,
+};
+
+use crate::chain::Body;
+use crate::memory::{Translator, Window};
+use crate::place::{AVAIL, Place, USED};
+use crate::ring::{Taken, needs_event};
+use crate::walk::{DESC_SIZE, Descriptor, WRITE, Walk};
+use crate::{Features, QueueError, QueueParams, QueueState};
+
+#[derive(Debug)]
+pub(crate) struct PackedRing {
+    size: u16,
+    desc: Window,
+    driver: Window,
+    device: Window,
+    event_idx: bool,
+    indirect: bool,
+    next_avail: Place,
+    next_used: Place,
+    /// The batch's first used descriptor, not yet stored: where, and its upper half.
+    first: Option<(Place, u64)>,
+    /// Entries used since the driver was last considered for an interrupt.
+    unsignalled: u16,
+    /// The device's event suppression structure, as last stored.
+    asked: Option<u32>,
+}
+
+impl PackedRing {
+    pub(crate) fn new(
+        params: &QueueParams,
+        state: QueueState,
+        features: Features,
+        memory: &mut Translator,
+    ) -> Result<Self, QueueError> {
+        let size = params.size;
+        if size == 0 || size > 1 << 15 {
+            return Err(QueueError::Size(size));
+        }
+        let [desc, driver, device] = parts(params, memory)?;
+        // A state that no ring of this size can have is the host's mistake; it stays in the ring.
+        let place = |state: u16| Place(state).within(size);
+        Ok(Self {
+            size,
+            desc,
+            driver,
+            device,
+            event_idx: features.has(Features::EVENT_IDX),
+            indirect: features.has(Features::INDIRECT),
+            next_avail: place(state.next_avail),
+            next_used: place(state.next_used),
+            first: None,
+            unsignalled: 0,
+            asked: None,
+        })
+    }
+
+    pub(crate) fn remap(
+        &mut self,
+        params: &QueueParams,
+        memory: &mut Translator,
+    ) -> Result<(), QueueError> {
+        [self.desc, self.driver, self.device] = parts(params, memory)?;
+        Ok(())
+    }
+
+    pub(crate) fn state(&self) -> QueueState {
+        QueueState { next_avail: self.next_avail.0, next_used: self.next_used.0 }
+    }
+
+    #[inline]
+    pub(crate) fn pop(
+        &mut self,
+        memory: &mut Translator,
+        body: &mut Body,
+    ) -> Result<Option<Taken>, QueueError> {
+        let Some(first) = self.look() else {
+            return Ok(None);
+        };
+        let taken = self.walk(first, Walk::new(self.size, memory, body))?;
+        if taken.id >= self.size {
+            return Err(QueueError::BufferId { id: taken.id, size: self.size });
+        }
+        self.next_avail = self.next_avail.forward(taken.entries, self.size);
+        Ok(Some(taken))
+    }
+
+    pub(crate) fn unpop(&mut self, taken: Taken) {
+        self.next_avail = self.next_avail.back(taken.entries, self.size);
+    }
+
+    /// The next descriptor's upper half, if it is available.
+    #[inline]
+    fn look(&self) -> Option<u64> {
+        // Acquire: the driver has written the whole chain before these flags (VIRTIO 1.4 §2.8.6).
+        let upper = self.desc.load64_acquire(at(self.next_avail) + UPPER);
+        let flags = (upper >> 48) as u16;
+        (flags & (AVAIL | USED) == self.next_avail.available()).then_some(upper)
+    }
+
+    /// Follows the chain whose first descriptor has the upper half `upper`. The availability of the
+    /// others is not looked at: the first one's stands for all.
+    #[inline]
+    fn walk(&self, upper: u64, mut walk: Walk<'_>) -> Result<Taken, QueueError> {
+        let mut desc = descriptor(&self.desc, at(self.next_avail), upper);
+        if desc.is_table() {
+            let (table, entries) = walk.table(&desc, self.indirect)?;
+            add_table(&table, entries, &mut walk)?;
+            return Ok(Taken { id: desc.link, entries: 1 });
+        }
+        let (mut place, mut entries) = (self.next_avail, 1);
+        walk.add(&desc)?;
+        while desc.has_next() {
+            place = place.forward(1, self.size);
+            let at = at(place);
+            desc = descriptor(&self.desc, at, self.desc.load64(at + UPPER));
+            if desc.is_table() {
+                return Err(QueueError::Indirect("a table behind other buffers"));
+            }
+            walk.add(&desc)?;
+            entries += 1;
+        }
+        Ok(Taken { id: desc.link, entries })
+    }
+
+    #[inline]
+    pub(crate) fn push(&mut self, taken: Taken, written: u32) {
+        let here = self.next_used;
+        // WRITE says that the length means something (VIRTIO 1.4 §2.8.3, §2.8.4).
+        let flags = here.used() | if written > 0 { WRITE } else { 0 };
+        let upper = u64::from(written) | u64::from(taken.id) << 32 | u64::from(flags) << 48;
+        match self.first {
+            None => self.first = Some((here, upper)),
+            Some(_) => self.desc.store64(at(here) + UPPER, upper),
+        }
+        self.next_used = here.forward(taken.entries, self.size);
+        self.unsignalled = self.unsignalled.saturating_add(taken.entries);
+    }
+
+    #[inline]
+    pub(crate) fn publish(&mut self) {
+        if let Some((place, upper)) = self.first.take() {
+            self.desc.store64_release(at(place) + UPPER, upper);
+        }
+    }
+
+    #[inline]
+    pub(crate) fn wants_interrupt(&mut self) -> bool {
+        // The driver stores its wish, then looks at the descriptor: without the full fence both could
+        // read old values and wait for each other.
+        fence(Ordering::SeqCst);
+        let count = std::mem::take(&mut self.unsignalled);
+        let wish = self.driver.load32(0);
+        match wish >> 16 & 3 {
+            VRING_PACKED_EVENT_FLAG_DISABLE => false,
+            VRING_PACKED_EVENT_FLAG_DESC if self.event_idx => {
+                self.passed(Place(wish as u16), count)
+            }
+            _ => true,
+        }
+    }
+
+    /// Is `event` among the last `count` entries used?
+    #[inline]
+    fn passed(&self, event: Place, count: u16) -> bool {
+        let new = self.next_used.index();
+        // A place in the round before lies that much behind.
+        let behind = if event.wrap() == self.next_used.wrap() { 0 } else { self.size };
+        needs_event(event.index().wrapping_sub(behind), new, new.wrapping_sub(count))
+    }
+
+    #[inline]
+    pub(crate) fn enable_kicks(&mut self) -> Result<bool, QueueError> {
+        self.ask(match self.event_idx {
+            true => VRING_PACKED_EVENT_FLAG_DESC << 16 | u32::from(self.next_avail.0),
+            false => VRING_PACKED_EVENT_FLAG_ENABLE << 16,
+        });
+        fence(Ordering::SeqCst);
+        Ok(self.look().is_some())
+    }
+
+    #[inline]
+    pub(crate) fn disable_kicks(&mut self) {
+        // With event index, a place that the driver has passed already says the same, and costs no
+        // second store into a cache line that the driver reads.
+        if !self.event_idx {
+            self.ask(VRING_PACKED_EVENT_FLAG_DISABLE << 16);
+        }
+    }
+
+    #[inline]
+    fn ask(&mut self, wish: u32) {
+        if self.asked.replace(wish) != Some(wish) {
+            self.device.store32(0, wish);
+        }
+    }
+}
+
+/// The upper half of a descriptor begins here: length, id, flags.
+const UPPER: usize = 8;
+
+#[inline]
+fn at(place: Place) -> usize {
+    DESC_SIZE * usize::from(place.index())
+}
+
+#[inline]
+fn descriptor(table: &Window, at: usize, upper: u64) -> Descriptor {
+    Descriptor {
+        address: table.load64(at),
+        len: upper as u32,
+        link: (upper >> 32) as u16,
+        flags: (upper >> 48) as u16,
+    }
+}
+
+/// All of a table is one chain; of its flags only WRITE means something (VIRTIO 1.4 §2.8.7).
+#[inline]
+fn add_table(table: &Window, entries: u16, walk: &mut Walk<'_>) -> Result<(), QueueError> {
+    (0..usize::from(entries))
+        .map(|i| i * DESC_SIZE)
+        .try_for_each(|at| walk.add(&descriptor(table, at, table.load64(at + UPPER))))
+}
+
+fn parts(params: &QueueParams, memory: &mut Translator) -> Result<[Window; 3], QueueError> {
+    Ok([
+        memory.part("descriptor ring", params.desc, DESC_SIZE * usize::from(params.size), 16)?,
+        memory.part("driver event suppression structure", params.driver, 4, 4)?,
+        memory.part("device event suppression structure", params.device, 4, 4)?,
+    ])
+}
