@@ -137,6 +137,7 @@ impl Virtqueue {
 
     /// Takes the next chain, for devices that take several at once. `None` when the ring is empty, or
     /// broken. Kicks are neither enabled nor disabled: end with [`Virtqueue::look_again`].
+    #[inline]
     pub fn pop(&mut self) -> Option<Chain> {
         if self.error.is_some() {
             return None;
@@ -157,17 +158,18 @@ impl Virtqueue {
             self.latch(QueueError::InFlight(self.params.size));
             return None;
         }
-        let (mut turn, mut room) = (0, 0);
+        body.taken = taken;
         if let Some(order) = &mut self.order {
             // Not more than 2³² − 1: the ring has looked.
-            (turn, room) = (order.take_turn(), body.writable.len() as u32);
+            (body.turn, body.room) = (order.take_turn(), body.writable.len() as u32);
         }
-        Some(Chain { taken, turn, room, body })
+        Some(Chain { body })
     }
 
     /// Gives back the chain that [`Virtqueue::pop`] returned last: it will be the next one again.
     pub fn unpop(&mut self, chain: Chain) {
-        let Chain { taken, turn, room: _, body } = chain;
+        let Chain { body } = chain;
+        let Body { taken, turn, .. } = *body;
         self.ring.unpop(taken);
         self.in_flight -= u32::from(taken.entries);
         if let Some(order) = &mut self.order {
@@ -177,6 +179,7 @@ impl Virtqueue {
     }
 
     /// Asks the driver to kick with its next chain. True when one is there already.
+    #[inline]
     #[must_use]
     pub fn look_again(&mut self) -> bool {
         if self.error.is_some() {
@@ -191,8 +194,10 @@ impl Virtqueue {
     /// Completes a chain, of whose writable bytes the first `written` were written. The driver learns
     /// of it with the next [`Virtqueue::signal`]; with IN_ORDER, when the chains taken before it are
     /// complete too.
+    #[inline]
     pub fn push(&mut self, chain: Chain, written: u32) {
-        let Chain { taken, turn, room, body } = chain;
+        let Chain { body } = chain;
+        let Body { taken, turn, room, .. } = *body;
         self.recycle(body);
         let Self { ring, in_flight, order, pending, .. } = self;
         let mut push = use_up(ring, in_flight);
@@ -206,6 +211,7 @@ impl Virtqueue {
     }
 
     /// Publishes what was completed, and interrupts the driver if it wants to know.
+    #[inline]
     pub fn signal(&mut self) {
         if !std::mem::take(&mut self.pending) {
             return;
@@ -251,6 +257,7 @@ impl Virtqueue {
         Ok(true)
     }
 
+    #[inline]
     fn recycle(&mut self, mut body: Box<Body>) {
         body.clear();
         // One from before a change of the memory map must not keep the old one alive.
@@ -259,6 +266,7 @@ impl Virtqueue {
         }
     }
 
+    #[cold]
     fn latch(&mut self, error: QueueError) {
         tracing::warn!(queue = self.index, %error, "the driver broke its queue: waiting for a reset");
         self.error = Some(error);
@@ -267,6 +275,7 @@ impl Virtqueue {
 }
 
 /// Puts used chains into `ring`, whose entries are in flight no more.
+#[inline]
 fn use_up(ring: &mut Ring, in_flight: &mut u32) -> impl FnMut(Taken, u32) {
     move |taken, written| {
         ring.push(taken, written);
