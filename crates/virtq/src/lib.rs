@@ -76,6 +76,8 @@ mod params;
 mod place;
 mod queue;
 mod ring;
+#[cfg(feature = "virtio-queue")]
+mod rust_vmm;
 mod segments;
 mod split;
 mod state;
@@ -85,5 +87,7 @@ pub use chain::Chain;
 pub use error::QueueError;
 pub use params::{Features, QueueParams, QueueResources};
 pub use queue::{Drained, Serve, Virtqueue};
+#[cfg(feature = "virtio-queue")]
+pub use rust_vmm::{NotRepresentable, StoppedQueue};
 pub use segments::Segments;
 pub use state::QueueState;

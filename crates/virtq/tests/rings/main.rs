@@ -3,7 +3,9 @@
 mod against_rust_vmm;
 mod bench;
 mod hand;
+mod in_order;
 mod packed;
 mod packed_hostile;
 mod packets;
+mod remap;
 mod split;

@@ -4,7 +4,7 @@ use crate::bench::*;
 use crate::hand::*;
 use cubie_virtq::{Drained, Features, QueueError, Serve};
 use proptest::prelude::*;
-use vm_memory::{Bytes, GuestAddress};
+use vm_memory::GuestAddress;
 
 const PLAIN: Features = Features::VERSION_1;
 
@@ -138,7 +138,7 @@ proptest! {
         wish: (u16, u16),
     ) {
         let features = PACKED.with(Features(features << 28));
-        let place = start % size | u16::from(wrap) << 15;
+        let place = (start % size) | u16::from(wrap) << 15;
         let state = cubie_virtq::QueueState { next_avail: place, next_used: place };
         let mut bench = Bench::with(memory(), params(size), features, state).unwrap();
         for (i, (mut address, mut len, id, flags, bits)) in (0..).zip(descriptors) {
