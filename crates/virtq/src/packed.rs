@@ -28,7 +28,7 @@ use virtio_bindings::virtio_ring::{
 };
 
 use crate::chain::Body;
-use crate::memory::{Translator, Window};
+use crate::memory::{Table, Translator, Window};
 use crate::place::{AVAIL, Place, USED};
 use crate::ring::{Taken, needs_event};
 use crate::walk::{DESC_SIZE, Descriptor, WRITE, Walk};
@@ -37,9 +37,9 @@ use crate::{Features, QueueError, QueueParams, QueueState};
 #[derive(Debug)]
 pub(crate) struct PackedRing {
     size: u16,
-    desc: Window,
-    driver: Window,
-    device: Window,
+    desc: Table,
+    driver: Window<4>,
+    device: Window<4>,
     event_idx: bool,
     indirect: bool,
     next_avail: Place,
@@ -63,7 +63,7 @@ impl PackedRing {
         if size == 0 || size > 1 << 15 {
             return Err(QueueError::Size(size));
         }
-        let [desc, driver, device] = parts(params, memory)?;
+        let (desc, driver, device) = parts(params, memory)?;
         // A state that no ring of this size can have is the host's mistake; it stays in the ring.
         let place = |state: u16| Place(state).within(size);
         Ok(Self {
@@ -86,7 +86,7 @@ impl PackedRing {
         params: &QueueParams,
         memory: &mut Translator,
     ) -> Result<(), QueueError> {
-        [self.desc, self.driver, self.device] = parts(params, memory)?;
+        (self.desc, self.driver, self.device) = parts(params, memory)?;
         Ok(())
     }
 
@@ -94,21 +94,25 @@ impl PackedRing {
         QueueState { next_avail: self.next_avail.0, next_used: self.next_used.0 }
     }
 
+    /// The upper half of its first descriptor.
     #[inline]
-    pub(crate) fn pop(
+    pub(crate) fn peek(&mut self) -> Result<Option<u64>, QueueError> {
+        Ok(self.look())
+    }
+
+    #[inline]
+    pub(crate) fn take(
         &mut self,
+        next: u64,
         memory: &mut Translator,
         body: &mut Body,
-    ) -> Result<Option<Taken>, QueueError> {
-        let Some(first) = self.look() else {
-            return Ok(None);
-        };
-        let taken = self.walk(first, Walk::new(self.size, memory, body))?;
+    ) -> Result<Taken, QueueError> {
+        let taken = self.walk(next, Walk::new(self.size, memory, body))?;
         if taken.id >= self.size {
             return Err(QueueError::BufferId { id: taken.id, size: self.size });
         }
         self.next_avail = self.next_avail.forward(taken.entries, self.size);
-        Ok(Some(taken))
+        Ok(taken)
     }
 
     pub(crate) fn unpop(&mut self, taken: Taken) {
@@ -231,7 +235,7 @@ fn at(place: Place) -> usize {
 }
 
 #[inline]
-fn descriptor(table: &Window, at: usize, upper: u64) -> Descriptor {
+fn descriptor(table: &Table, at: usize, upper: u64) -> Descriptor {
     Descriptor {
         address: table.load64(at),
         len: upper as u32,
@@ -242,16 +246,19 @@ fn descriptor(table: &Window, at: usize, upper: u64) -> Descriptor {
 
 /// All of a table is one chain; of its flags only WRITE means something (VIRTIO 1.4 §2.8.7).
 #[inline]
-fn add_table(table: &Window, entries: u16, walk: &mut Walk<'_>) -> Result<(), QueueError> {
+fn add_table(table: &Table, entries: u16, walk: &mut Walk<'_>) -> Result<(), QueueError> {
     (0..usize::from(entries))
         .map(|i| i * DESC_SIZE)
         .try_for_each(|at| walk.add(&descriptor(table, at, table.load64(at + UPPER))))
 }
 
-fn parts(params: &QueueParams, memory: &mut Translator) -> Result<[Window; 3], QueueError> {
-    Ok([
+/// Descriptor ring, the driver's event suppression structure, the device's.
+type Parts = (Table, Window<4>, Window<4>);
+
+fn parts(params: &QueueParams, memory: &mut Translator) -> Result<Parts, QueueError> {
+    Ok((
         memory.part("descriptor ring", params.desc, DESC_SIZE * usize::from(params.size), 16)?,
         memory.part("driver event suppression structure", params.driver, 4, 4)?,
         memory.part("device event suppression structure", params.device, 4, 4)?,
-    ])
+    ))
 }

@@ -142,28 +142,29 @@ impl Virtqueue {
         if self.error.is_some() {
             return None;
         }
+        self.take().unwrap_or_else(|error| {
+            self.latch(error);
+            None
+        })
+    }
+
+    #[inline]
+    fn take(&mut self) -> Result<Option<Chain>, QueueError> {
+        let Some(next) = self.ring.peek()? else {
+            return Ok(None);
+        };
         let body = self.pool.pop();
         let mut body = body.unwrap_or_else(|| Body::new(self.memory.memory().clone()));
-        let taken = match self.ring.pop(&mut self.memory, &mut body) {
-            Ok(Some(taken)) => taken,
-            end => {
-                self.recycle(body);
-                end.err().into_iter().for_each(|error| self.latch(error));
-                return None;
-            }
-        };
-        self.in_flight += u32::from(taken.entries);
+        body.taken = self.ring.take(next, &mut self.memory, &mut body)?;
+        self.in_flight += u32::from(body.taken.entries);
         if self.in_flight > self.params.size.into() {
-            self.recycle(body);
-            self.latch(QueueError::InFlight(self.params.size));
-            return None;
+            return Err(QueueError::InFlight(self.params.size));
         }
-        body.taken = taken;
         if let Some(order) = &mut self.order {
             // Not more than 2³² − 1: the ring has looked.
             (body.turn, body.room) = (order.take_turn(), body.writable.len() as u32);
         }
-        Some(Chain { body })
+        Ok(Some(Chain { body }))
     }
 
     /// Gives back the chain that [`Virtqueue::pop`] returned last: it will be the next one again.
@@ -200,13 +201,15 @@ impl Virtqueue {
         let Body { taken, turn, room, .. } = *body;
         self.recycle(body);
         let Self { ring, in_flight, order, pending, .. } = self;
-        let mut push = use_up(ring, in_flight);
         match order {
             None => {
-                push(taken, written);
+                use_up(ring, in_flight, taken, written);
                 *pending = true;
             }
-            Some(order) => *pending |= order.complete(turn, taken, (written, room), push),
+            Some(order) => {
+                let push = |taken, written| use_up(ring, in_flight, taken, written);
+                *pending |= order.complete(turn, taken, (written, room), push);
+            }
         }
     }
 
@@ -216,8 +219,9 @@ impl Virtqueue {
         if !std::mem::take(&mut self.pending) {
             return;
         }
-        if let Some(order) = &mut self.order {
-            order.flush(use_up(&mut self.ring, &mut self.in_flight));
+        let Self { ring, in_flight, order, .. } = self;
+        if let Some(order) = order {
+            order.flush(|taken, written| use_up(ring, in_flight, taken, written));
         }
         self.ring.publish();
         if self.ring.wants_interrupt() {
@@ -274,11 +278,9 @@ impl Virtqueue {
     }
 }
 
-/// Puts used chains into `ring`, whose entries are in flight no more.
+/// Puts a used chain into `ring`: its entries are in flight no more.
 #[inline]
-fn use_up(ring: &mut Ring, in_flight: &mut u32) -> impl FnMut(Taken, u32) {
-    move |taken, written| {
-        ring.push(taken, written);
-        *in_flight -= u32::from(taken.entries);
-    }
+fn use_up(ring: &mut Ring, in_flight: &mut u32, taken: Taken, written: u32) {
+    ring.push(taken, written);
+    *in_flight -= u32::from(taken.entries);
 }
