@@ -132,23 +132,39 @@ impl PackedRing {
     /// others is not looked at: the first one's stands for all.
     #[inline]
     fn walk(&self, upper: u64, mut walk: Walk<'_>) -> Result<Taken, QueueError> {
-        let mut desc = descriptor(&self.desc, at(self.next_avail), upper);
-        if desc.is_table() {
-            let (table, entries) = walk.table(&desc, self.indirect)?;
-            add_table(&table, entries, &mut walk)?;
-            return Ok(Taken { id: desc.link, entries: 1 });
-        }
-        let (mut place, mut entries) = (self.next_avail, 1);
-        walk.add(&desc)?;
-        while desc.has_next() {
-            place = place.forward(1, self.size);
-            let at = at(place);
-            desc = descriptor(&self.desc, at, self.desc.load64(at + UPPER));
+        let (mut index, mut entries) = (self.next_avail.index(), 1);
+        let mut desc = descriptor(self.desc.load64(DESC_SIZE * usize::from(index)), upper);
+        loop {
             if desc.is_table() {
-                return Err(QueueError::Indirect("a table behind other buffers"));
+                return self.walk_table(desc, entries, walk);
             }
             walk.add(&desc)?;
+            if !desc.has_next() {
+                return Ok(Taken { id: desc.link, entries });
+            }
             entries += 1;
+            index = if index + 1 == self.size { 0 } else { index + 1 };
+            let [address, upper] = self.desc.load_pair(DESC_SIZE * usize::from(index));
+            desc = descriptor(address, upper);
+        }
+    }
+
+    /// The chain is the table that `desc` names: all of it, and of its flags only WRITE means something
+    /// (VIRTIO 1.4 §2.8.7). Not inlined: the registers belong to the loop above.
+    #[inline(never)]
+    fn walk_table(
+        &self,
+        desc: Descriptor,
+        entries: u16,
+        mut walk: Walk<'_>,
+    ) -> Result<Taken, QueueError> {
+        if entries > 1 {
+            return Err(QueueError::Indirect("a table behind other buffers"));
+        }
+        let (table, buffers) = walk.table(&desc, self.indirect)?;
+        for i in 0..usize::from(buffers) {
+            let [address, upper] = table.load_pair(DESC_SIZE * i);
+            walk.add(&descriptor(address, upper))?;
         }
         Ok(Taken { id: desc.link, entries })
     }
@@ -235,21 +251,9 @@ fn at(place: Place) -> usize {
 }
 
 #[inline]
-fn descriptor(table: &Table, at: usize, upper: u64) -> Descriptor {
-    Descriptor {
-        address: table.load64(at),
-        len: upper as u32,
-        link: (upper >> 32) as u16,
-        flags: (upper >> 48) as u16,
-    }
-}
-
-/// All of a table is one chain; of its flags only WRITE means something (VIRTIO 1.4 §2.8.7).
-#[inline]
-fn add_table(table: &Table, entries: u16, walk: &mut Walk<'_>) -> Result<(), QueueError> {
-    (0..usize::from(entries))
-        .map(|i| i * DESC_SIZE)
-        .try_for_each(|at| walk.add(&descriptor(table, at, table.load64(at + UPPER))))
+fn descriptor(address: u64, upper: u64) -> Descriptor {
+    let (len, link, flags) = (upper as u32, (upper >> 32) as u16, (upper >> 48) as u16);
+    Descriptor { address, len, flags, link }
 }
 
 /// Descriptor ring, the driver's event suppression structure, the device's.

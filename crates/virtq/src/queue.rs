@@ -199,7 +199,6 @@ impl Virtqueue {
     pub fn push(&mut self, chain: Chain, written: u32) {
         let Chain { body } = chain;
         let Body { taken, turn, room, .. } = *body;
-        self.recycle(body);
         let Self { ring, in_flight, order, pending, .. } = self;
         match order {
             None => {
@@ -211,6 +210,7 @@ impl Virtqueue {
                 *pending |= order.complete(turn, taken, (written, room), push);
             }
         }
+        self.recycle(body);
     }
 
     /// Publishes what was completed, and interrupts the driver if it wants to know.

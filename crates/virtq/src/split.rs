@@ -30,6 +30,8 @@ const ENTRIES: usize = 4;
 #[derive(Debug)]
 pub(crate) struct SplitRing {
     size: u16,
+    /// `size - 1`. As wide as a slot: a load never spans the counters below, which were just stored.
+    mask: usize,
     desc: Table,
     avail: Window<2>,
     used: Window<4>,
@@ -57,6 +59,7 @@ impl SplitRing {
         let (desc, avail, used) = parts(params, memory)?;
         Ok(Self {
             size,
+            mask: usize::from(size) - 1,
             desc,
             avail,
             used,
@@ -88,7 +91,7 @@ impl SplitRing {
         if self.next_avail == self.seen_avail && !self.look()? {
             return Ok(None);
         }
-        let slot = ENTRIES + 2 * usize::from(self.next_avail & (self.size - 1));
+        let slot = ENTRIES + 2 * (usize::from(self.next_avail) & self.mask);
         Ok(Some(self.avail.load16(slot, Ordering::Relaxed).into()))
     }
 
@@ -128,7 +131,7 @@ impl SplitRing {
         loop {
             let desc = descriptor(&self.desc, self.size, index)?;
             if desc.is_table() {
-                return self.walk_table(&desc, walk);
+                return self.walk_table(desc, walk);
             }
             walk.add(&desc)?;
             if !desc.has_next() {
@@ -140,8 +143,8 @@ impl SplitRing {
 
     /// Goes on in the table that `desc` names. Not inlined: the registers belong to the loop above.
     #[inline(never)]
-    fn walk_table(&self, desc: &Descriptor, mut walk: Walk<'_>) -> Result<(), QueueError> {
-        let (table, entries) = walk.table(desc, self.indirect)?;
+    fn walk_table(&self, desc: Descriptor, mut walk: Walk<'_>) -> Result<(), QueueError> {
+        let (table, entries) = walk.table(&desc, self.indirect)?;
         let mut index = 0;
         loop {
             let desc = descriptor(&table, entries, index)?;
@@ -158,7 +161,7 @@ impl SplitRing {
 
     #[inline]
     pub(crate) fn push(&mut self, taken: Taken, written: u32) {
-        let slot = ENTRIES + USED_SIZE * usize::from(self.next_used & (self.size - 1));
+        let slot = ENTRIES + USED_SIZE * (usize::from(self.next_used) & self.mask);
         self.used.store32(slot, u32::from(taken.id));
         self.used.store32(slot + 4, written);
         self.next_used = self.next_used.wrapping_add(taken.entries);
