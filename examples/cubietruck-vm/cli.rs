@@ -54,6 +54,10 @@ pub(crate) struct Cli {
     #[arg(long, value_enum, default_value_t = Console::Virtio)]
     pub(crate) console: Console,
 
+    /// Which rings the virtio devices have: split, or packed for drivers that know them
+    #[arg(long, value_enum, default_value_t = Ring::Split)]
+    pub(crate) ring: Ring,
+
     /// Write the device tree to FILE and do not start
     #[arg(long, value_name = "FILE")]
     pub(crate) dump_dtb: Option<PathBuf>,
@@ -170,4 +174,11 @@ impl From<ArchName> for Arch {
 pub(crate) enum Console {
     Virtio,
     Serial,
+}
+
+/// A `--ring`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Ring {
+    Split,
+    Packed,
 }

@@ -13,11 +13,11 @@ use cubie::hv::Gic;
 use cubie::kvm::{GuestMode, Kvm, VmConfig};
 use cubie::net::{Mac, Net, Tap};
 use cubie::rng::{HostEntropy, Rng};
-use cubie::virtio::VirtioDevice;
+use cubie::virtio::{Features, VirtioDevice};
 use cubie::vmm::loader::{FileError, KERNEL_LIMIT, Kernel, read_file};
 use cubie::vmm::{Arch, Machine, MachineConfig, Outcome, Stopper, Uart, layout};
 
-use crate::cli::{Cli, Console, Disk, Network};
+use crate::cli::{Cli, Console, Disk, Network, Ring};
 
 type Devices = Vec<Box<dyn VirtioDevice>>;
 
@@ -91,7 +91,11 @@ fn configure(cli: &Cli) -> anyhow::Result<MachineConfig> {
     };
     let command_line = format!("console={console} {} earlycon", cli.params);
     let (memory, cpus, pin) = (cli.mem.0, cli.cpus, cli.pin);
-    Ok(MachineConfig { memory, cpus, kernel, initrd, command_line, pin })
+    let rings = match cli.ring {
+        Ring::Split => Features::RING,
+        Ring::Packed => Features::RING.with(Features::PACKED),
+    };
+    Ok(MachineConfig { memory, cpus, kernel, initrd, command_line, pin, rings })
 }
 
 fn hardware(cli: &Cli) -> VmConfig {

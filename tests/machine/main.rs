@@ -8,6 +8,7 @@ mod bad_input;
 mod boot;
 mod disk;
 mod network;
+mod packed;
 mod reset;
 mod terminal;
 mod vm;

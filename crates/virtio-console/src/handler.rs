@@ -43,8 +43,8 @@ impl<B: ConsoleBackend> ConsoleHandler<B> {
         let Parked { backend, half_sent } = parked;
         // Only a queue that goes on has the rest of that chain. One in the state of a new queue is
         // taken for a new one: after a reset the driver has its buffers back.
-        let state = transmit.state();
-        let goes_on = half_sent.filter(|(at, _)| *at == state && state != QueueState::default());
+        let (state, fresh) = (transmit.state(), QueueState::fresh(transmit.features()));
+        let goes_on = half_sent.filter(|(at, _)| *at == state && state != fresh);
         let sent = goes_on.map_or(0, |(_, sent)| sent);
         Self { backend, receive, transmit, sent }
     }

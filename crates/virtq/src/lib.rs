@@ -1,5 +1,5 @@
 //! Virtqueues, the device's end: the rings by which a guest's driver and a device hand each other
-//! buffers (VIRTIO 1.4 §2.6, §2.7).
+//! buffers (VIRTIO 1.4 §2.6 to §2.8).
 //!
 //! The driver makes *chains* of buffers available, the device uses them: reads the first ones, writes
 //! the others, and returns each chain with the number of bytes written. Both sides tell each other
@@ -11,6 +11,59 @@
 //!   copied out and checked, payload goes to a file descriptor from where it lies.
 //! * [`QueueState`]: what is left when the queue stops; start another with it and it goes on.
 //!
+//! Which of the two rings it is, is negotiated; a device does not see the difference.
+//!
+//! # The split ring
+//!
+//! ```text
+//!     descriptor table              available ring             used ring
+//!     (driver writes)               (driver writes)            (device writes)
+//!   ┌──────┬─────┬───────┬──────┐   ┌──────────────┐           ┌──────────────┐
+//! 0 │ addr │ len │ NEXT  │  2   │   │ flags        │           │ flags        │
+//! 1 │ addr │ len │ INDIR │      │   │ index = 2    │           │ index = 1    │
+//! 2 │ addr │ len │ WRITE │      │   │ head 0       │           │ head 0, len  │
+//! 3 │      │     │       │      │   │ head 1       │◄─ next    │              │◄─ next
+//!   └──────┴─────┴───────┴──────┘   │ …            │   avail   │ …            │   used
+//!                                   │ used event   │           │ avail event  │
+//!                                   └──────────────┘           └──────────────┘
+//! ```
+//!
+//! * A chain is a list of descriptors, linked by NEXT, or one that points to a table of others elsewhere
+//!   (INDIRECT). Its name is the index of its first descriptor, its *head*.
+//! * The driver puts heads into the available ring and then moves the index; the device puts heads and
+//!   lengths into the used ring, in the order of completion, and then moves the index there. Indices run
+//!   freely modulo 2¹⁶, the size is a power of two.
+//! * Suppression: a flag beside each index, or with EVENT_IDX the index behind which the other side
+//!   wants to be told.
+//!
+//! # The packed ring
+//!
+//! ```text
+//!     descriptor ring (both write), here of size 6              event suppression
+//!   ┌──────┬─────┬────┬──────────────────────┐                ┌───────┬────────────┐
+//! 0 │      │ len │ id │ AVAIL=1 USED=1       │ used           │ place │ on/off/at  │ driver writes
+//! 1 │ addr │ len │    │ AVAIL=1 USED=0 NEXT  │◄─ next used    └───────┴────────────┘
+//! 2 │ addr │ len │ id │ AVAIL=1 USED=0 WRITE │   (in flight)  ┌───────┬────────────┐
+//! 3 │ addr │ len │ id │ AVAIL=1 USED=0 INDIR │◄─ next avail   │ place │ on/off/at  │ device writes
+//! 4 │      │     │    │ AVAIL=0 USED=0       │   (not yet     └───────┴────────────┘
+//! 5 │      │     │    │ AVAIL=0 USED=0       │    available)
+//!   └──────┴─────┴────┴──────────────────────┘
+//! ```
+//!
+//! * One ring for both directions, of any size up to 32768. A chain is a run of descriptors, also over
+//!   the ring's end, or a whole table elsewhere. Its name is the *id* in its last descriptor.
+//! * Each side has a wrap counter that begins at 1 and flips with each round. A descriptor is available
+//!   when AVAIL equals the driver's counter and USED does not, used when both equal the device's.
+//! * The device writes one used descriptor for each chain where the next used one goes, which is over a
+//!   descriptor that it has read long since, and passes over as many as the chain had.
+//! * A batch becomes visible at once: its first used descriptor, for which the driver waits, is stored
+//!   last (VIRTIO 1.4 §2.8.12 lets the device reorder its writes).
+//! * Suppression: each side has one word, that asks for all events, for none, or (EVENT_IDX) for the one
+//!   at a place.
+//!
+//! With IN_ORDER on either ring, the queue itself holds back what completes too early, and a run of
+//! completed chains whose writable bytes were all written goes back as one used entry.
+//!
 //! # Life of a queue
 //!
 //! 1. The driver sets the ring up, the transport calls the device with [`QueueResources`].
@@ -19,15 +72,21 @@
 //!    the used index and at most one interrupt, then the ring is looked at once more.
 //! 4. Requests that take longer are kept ([`Serve::Later`]) and completed by [`Virtqueue::push`] and
 //!    [`Virtqueue::signal`].
-//! 5. [`Virtqueue::state`] when nothing is in flight, and the value is dropped.
+//! 5. [`Virtqueue::remap`] when the guest's memory map changes.
+//! 6. [`Virtqueue::state`] when nothing is in flight, and the value is dropped.
+//!
+//! Nothing is allocated for a chain, once as many chains of that length have been in flight.
 //!
 //! # What is promised against a hostile driver
 //!
 //! Every descriptor is read once, checked, and then used. A chain has at most as many descriptors as
-//! the queue, and 2³² − 1 bytes; indirect tables do not nest; buffers outside of memory are found before
-//! anybody touches them. The first violation is a [`QueueError`]: it is logged once and latched, the
+//! the queue, and 2³² − 1 bytes; indirect tables do not nest; heads and ids are less than the queue's
+//! size; no more is in flight than the ring has places; buffers outside of memory are found before
+//! anybody touches them. Buffers and indirect tables may lie across adjacent regions of memory, the parts
+//! of a ring may not. The first violation is a [`QueueError`]: it is logged once and latched, the
 //! transport is told, and the queue reads as empty from then on. A driver that never stops adding chains
-//! costs its own device's time only: `drain` gives way after four batches.
+//! costs its own device's time only: `drain` gives way after four batches. A table that lies in several
+//! regions is read into a copy of up to 1 MiB, of which each queue has at most one.
 //!
 //! ```
 //! use std::sync::Arc;

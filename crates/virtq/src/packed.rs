@@ -1,20 +1,4 @@
-//! The packed ring (VIRTIO 1.4 §2.8), the device's end.
-//!
-//! ```text
-//!   descriptor ring (both write)                      event suppression (4 bytes each)
-//!   ┌──────┬─────┬────┬──────────────────┐            ┌───────────────────┬──────────────────┐
-//!   │ addr │ len │ id │ flags A=1 U=1    │ used       │ position and wrap │ on · off · there │ driver's:
-//!   ├──────┼─────┼────┼──────────────────┤            └───────────────────┴──────────────────┘ interrupts
-//!   │ addr │ len │ id │ flags A=1 U=0    │ ← next_used, in flight
-//!   ├──────┼─────┼────┼──────────────────┤            ┌───────────────────┬──────────────────┐
-//!   │ addr │ len │ id │ flags A=1 U=0    │ ← next_avail, to be taken      │ on · off · there │ device's:
-//!   ├──────┼─────┼────┼──────────────────┤            └───────────────────┴──────────────────┘ kicks
-//!   │ addr │ len │ id │ flags A=0 U=0    │ not yet available (used when the ring went round before)
-//!   └──────┴─────┴────┴──────────────────┘
-//! ```
-//!
-//! A descriptor is available when AVAIL equals the wrap counter and USED does not, used when both do;
-//! the counter begins at 1 and flips with each round.
+//! The packed ring (VIRTIO 1.4 §2.8), the device's end. The picture is on the crate's page.
 //!
 //! Length, id and flags share the aligned upper half of a descriptor, and are read and written as one:
 //! so a descriptor is read by two loads, and used by one store. Of a batch of used descriptors the

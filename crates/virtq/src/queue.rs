@@ -48,6 +48,7 @@ pub enum Drained {
 pub struct Virtqueue {
     ring: Ring,
     params: QueueParams,
+    features: Features,
     memory: Translator,
     /// When IN_ORDER was negotiated.
     order: Option<InOrder>,
@@ -76,6 +77,7 @@ impl Virtqueue {
         Ok(Self {
             ring,
             params,
+            features,
             memory,
             order,
             pool: Vec::new(),
@@ -97,6 +99,11 @@ impl Virtqueue {
     /// Number of descriptors.
     pub fn size(&self) -> u16 {
         self.params.size
+    }
+
+    /// What was negotiated.
+    pub fn features(&self) -> Features {
+        self.features
     }
 
     /// How far it has got. Valid while no chain is in flight and all is signalled.

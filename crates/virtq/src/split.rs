@@ -1,13 +1,4 @@
-//! The split ring (VIRTIO 1.4 §2.7), the device's end.
-//!
-//! ```text
-//!   descriptor table          available ring (driver writes)      used ring (device writes)
-//!   ┌──────┬─────┬───┬────┐   ┌───────┬─────┬──────────┬───────┐  ┌───────┬─────┬───────────┬───────┐
-//!   │ addr │ len │ f │next│   │ flags │ idx │ head × n │ used  │  │ flags │ idx │ (id,len)×n│ avail │
-//!   ├──────┼─────┼───┼────┤   │       │     │          │ event │  │       │     │           │ event │
-//!   │  …   │     │   │    │   └───────┴──┬──┴──────────┴───────┘  └───────┴──┬──┴───────────┴───────┘
-//!   └──────┴─────┴───┴────┘              └── next_avail follows              └── next_used, published
-//! ```
+//! The split ring (VIRTIO 1.4 §2.7), the device's end. The picture is on the crate's page.
 
 use std::sync::Arc;
 use std::sync::atomic::{Ordering, fence};

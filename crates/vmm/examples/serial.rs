@@ -15,6 +15,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     use cubie_arm_kvm::{GuestMode, Kvm, VmConfig};
     use cubie_hv::Gic;
+    use cubie_virtio_core::Features;
     use cubie_vmm::loader::{KERNEL_LIMIT, Kernel, read_file};
     use cubie_vmm::{Arch, Machine, MachineConfig, Outcome, Uart, layout};
 
@@ -35,6 +36,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         initrd: Some(read_file("INITRD", Path::new(initrd), memory as usize)?),
         command_line: format!("console=ttyS0 {}", params.join(" ")),
         pin: true,
+        rings: Features::RING,
     };
     let hardware = VmConfig {
         guest,

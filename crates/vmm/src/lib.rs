@@ -25,6 +25,7 @@
 //! ```
 //! use std::sync::{Arc, Mutex};
 //! use cubie_hv::scripted::{ScriptedVm, Step};
+//! use cubie_virtio_core::Features;
 //! use cubie_vmm::loader::{Format, Kernel};
 //! use cubie_vmm::{Machine, MachineConfig, Outcome, Uart, layout};
 //!
@@ -39,6 +40,7 @@
 //!     initrd: None,
 //!     command_line: "console=ttyS0".into(),
 //!     pin: false,
+//!     rings: Features::RING,
 //! };
 //! let uart = Arc::new(Mutex::new(Uart::new(Box::new(std::io::stdout()))?));
 //! let mut devices = vec![];

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use cubie_hv::{Gic, HvError, Start, Vcpu, Vm};
 use cubie_mmio_bus::{Bus, BusError};
-use cubie_virtio_core::{MMIO_SIZE, MmioTransport, QUEUE_NOTIFY, VirtioDevice};
+use cubie_virtio_core::{Features, MMIO_SIZE, MmioTransport, QUEUE_NOTIFY, VirtioDevice};
 use vm_memory::GuestMemoryMmap;
 use vm_memory::mmap::FromRangesError;
 
@@ -30,6 +30,9 @@ pub struct MachineConfig {
     /// Whether vCPU n stays on the n-th of the host's CPUs that this process may use (and starts over
     /// when there are more vCPUs than those).
     pub pin: bool,
+    /// What the virtio devices' rings can do, for the drivers to choose from: [`Features::RING`], or with
+    /// [`Features::PACKED`] too.
+    pub rings: Features,
 }
 
 /// Why there is no machine, or none any more.
@@ -126,7 +129,9 @@ impl<V: Vm> Machine<V> {
 
         let mut bus = Bus::new();
         connect_uart(&vm, &mut bus, &uart)?;
-        let plug = |(slot, (device, place))| plug(&vm, &mut bus, &memory, slot, device, place);
+        let plug = |(slot, (device, place))| {
+            plug(&vm, &mut bus, (&memory, config.rings), slot, device, place)
+        };
         let devices = devices.into_iter().zip(&slots).enumerate();
         let devices = devices.map(plug).collect::<Result<_, _>>()?;
         let kicks = vcpus.iter().map(|vcpu| Box::new(vcpu.kick()) as _);
@@ -226,14 +231,15 @@ fn connect_uart(vm: &impl Vm, bus: &mut Bus, uart: &Arc<Mutex<Uart>>) -> Result<
 fn plug(
     vm: &impl Vm,
     bus: &mut Bus,
-    memory: &Arc<GuestMemoryMmap>,
+    (memory, rings): (&Arc<GuestMemoryMmap>, Features),
     slot: usize,
     device: Box<dyn VirtioDevice>,
     place: &Peripheral,
 ) -> Result<Plugged, MachineError> {
     let line = vm.wire_spi(place.spi)?;
     let transport = MmioTransport::new(device, Arc::clone(memory), line)
-        .map_err(|source| MachineError::Device { slot, source })?;
+        .map_err(|source| MachineError::Device { slot, source })?
+        .with_rings(rings);
     let base = place.registers.start;
     for (queue, kick) in (0..).zip(transport.kicks()) {
         vm.offload_write(base + QUEUE_NOTIFY, Some(queue), kick)?;

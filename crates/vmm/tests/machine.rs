@@ -60,6 +60,7 @@ fn config(cpus: u8) -> MachineConfig {
         initrd: Some(vec![0xbb; 0x100]),
         command_line: "quiet".into(),
         pin: true,
+        rings: Features::RING,
     }
 }
 

@@ -12,6 +12,7 @@ use std::io;
 use std::sync::Arc;
 
 use cubie_mmio_bus::MmioDevice;
+use cubie_virtq::Features;
 use cubie_vm_irq::Interrupt;
 use vm_memory::GuestMemoryMmap;
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
@@ -32,6 +33,7 @@ pub const QUEUE_NOTIFY: u64 = virtio_bindings::virtio_mmio::VIRTIO_MMIO_QUEUE_NO
 /// One device behind its registers.
 pub struct MmioTransport {
     device: Box<dyn VirtioDevice>,
+    rings: Features,
     memory: Arc<GuestMemoryMmap>,
     line: Line,
     kicks: Vec<EventFd>,
@@ -51,7 +53,14 @@ impl MmioTransport {
         let setup = Setup::new(sizes);
         let line = Line::new(interrupt);
         device.config().connect(Some(line.config_changed()));
-        Ok(Self { device, memory, line, kicks, setup })
+        Ok(Self { device, rings: Features::RING, memory, line, kicks, setup })
+    }
+
+    /// Offers the driver rings with these features instead of [`Features::RING`]: with
+    /// [`Features::PACKED`] or [`Features::IN_ORDER`] too, or with fewer.
+    #[must_use]
+    pub fn with_rings(self, rings: Features) -> Self {
+        Self { rings, ..self }
     }
 
     /// The eventfds by which the device is kicked, one a queue: for a hypervisor that answers writes to
@@ -69,7 +78,7 @@ impl MmioTransport {
 
     /// As if the driver had written 0 to Status (VIRTIO 1.4 §2.4): nothing is in flight afterwards.
     pub fn reset(&mut self) {
-        let Self { device, memory: _, line, kicks: _, setup } = self;
+        let Self { device, rings: _, memory: _, line, kicks: _, setup } = self;
         // First the device, which may still interrupt, then what it may have said.
         device.stop();
         line.reset();

@@ -90,7 +90,7 @@ impl MmioTransport {
 
     /// What the driver can choose from: the device's features, the transport's and the rings'.
     fn offered(&self) -> Features {
-        self.device.features().with(Features::VERSION_1).with(Features::RING)
+        self.device.features().with(Features::VERSION_1).with(self.rings)
     }
 
     fn set_driver_features(&mut self, word: u32) {
@@ -150,7 +150,7 @@ impl MmioTransport {
             Ok(QueueResources {
                 index,
                 params: queue.params,
-                state: QueueState::default(),
+                state: QueueState::fresh(self.setup.driver_features),
                 features: self.setup.driver_features,
                 kick: kick.try_clone()?,
                 interrupt: self.line.used_buffers(),

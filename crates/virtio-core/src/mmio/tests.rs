@@ -16,7 +16,7 @@ struct Seen {
     running: AtomicBool,
     starts: AtomicUsize,
     interrupt: Mutex<Option<Interrupt>>,
-    features: Mutex<Features>,
+    start: Mutex<(Features, QueueState)>,
 }
 
 struct Probe {
@@ -43,7 +43,7 @@ impl VirtioDevice for Probe {
     fn start(&mut self, features: Features, mut queues: Queues) -> Result<(), StartError> {
         let resources = queues.take_resources(0).ok_or(StartError::MissingQueue(0))?;
         *self.seen.interrupt.lock().unwrap() = Some(resources.interrupt);
-        *self.seen.features.lock().unwrap() = features;
+        *self.seen.start.lock().unwrap() = (features, resources.state);
         self.seen.starts.fetch_add(1, Ordering::SeqCst);
         self.seen.running.store(true, Ordering::SeqCst);
         Ok(())
@@ -96,7 +96,11 @@ impl Bench {
 
     /// All the way to DRIVER_OK with queue 0.
     fn drive(&mut self) {
-        self.negotiate(VERSION_1);
+        self.drive_with(VERSION_1);
+    }
+
+    fn drive_with(&mut self, features: u64) {
+        self.negotiate(features);
         self.set(0x30, 0);
         self.set(0x38, 8);
         self.set(0x44, 1);
@@ -145,12 +149,23 @@ fn features_that_were_not_offered_are_refused() {
 }
 
 #[test]
+fn packed_rings_are_offered_when_asked_for_and_begin_at_their_own_beginning() {
+    let mut bench = Bench::new();
+    bench.negotiate(VERSION_1 | Features::PACKED.0);
+    assert_eq!(bench.get(STATUS), 3, "not by themselves");
+    bench.registers = bench.registers.with_rings(Features::PACKED);
+    bench.drive_with(VERSION_1 | Features::PACKED.0);
+    assert_eq!(bench.get(STATUS), 15);
+    assert_eq!(bench.seen.start.lock().unwrap().1.next_avail, 0x8000);
+}
+
+#[test]
 fn driver_ok_starts_and_reset_stops() {
     let mut bench = Bench::new();
     bench.drive();
     assert_eq!(bench.get(STATUS), 15);
     assert!(bench.seen.running.load(Ordering::SeqCst));
-    assert_eq!(*bench.seen.features.lock().unwrap(), Features(VERSION_1));
+    assert_eq!(bench.seen.start.lock().unwrap().0, Features(VERSION_1));
     bench.set(STATUS, 15);
     assert_eq!(bench.seen.starts.load(Ordering::SeqCst), 1, "DRIVER_OK again is nothing new");
     bench.set(STATUS, 0);
