@@ -59,7 +59,7 @@ impl Case {
 
     /// True if the descriptor `index` is not the last one of its chain.
     pub(crate) fn has_next(&self, index: u16) -> bool {
-        (index + 1) % self.length != 0
+        !(index + 1).is_multiple_of(self.length)
     }
 
     /// What the device says that it has written.

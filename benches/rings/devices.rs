@@ -21,11 +21,7 @@ pub(crate) trait Device {
 }
 
 /// The device of the lane called `name`.
-pub(crate) fn for_lane<'m>(
-    name: &str,
-    case: &Case,
-    memory: &'m Memory,
-) -> Box<dyn Device + 'm> {
+pub(crate) fn for_lane<'m>(name: &str, case: &Case, memory: &'m Memory) -> Box<dyn Device + 'm> {
     match name {
         "floor" => Box::new(Floor::new(case, memory)),
         "split" => Box::new(Ours::new(case, memory, Features::VERSION_1)),

@@ -40,7 +40,8 @@ impl Body {
     /// Forgets the buffers; the rest is written when the next chain is taken.
     #[inline]
     pub(crate) fn clear(&mut self) {
-        let Self { taken: _, turn: _, room: _, readable, writable, header, status, memory: _ } = self;
+        let Self { taken: _, turn: _, room: _, readable, writable, header, status, memory: _ } =
+            self;
         readable.clear();
         writable.clear();
         header.clear();

@@ -37,8 +37,7 @@ pub(crate) fn into_readmes() -> anyhow::Result<()> {
 
 fn into_readme(path: &Path) -> anyhow::Result<()> {
     let readme = fs::read_to_string(path)?;
-    let written =
-        with_tables(&readme, measured).with_context(|| format!("{}", path.display()))?;
+    let written = with_tables(&readme, measured).with_context(|| format!("{}", path.display()))?;
     if written != readme {
         fs::write(path, written)?;
         eprintln!("== {} has the new figures", path.display());
