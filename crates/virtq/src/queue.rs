@@ -144,37 +144,40 @@ impl Virtqueue {
 
     /// Takes the next chain, for devices that take several at once. `None` when the ring is empty, or
     /// broken. Kicks are neither enabled nor disabled: end with [`Virtqueue::look_again`].
+    #[inline]
     pub fn pop(&mut self) -> Option<Chain> {
         if self.error.is_some() {
             return None;
         }
+        self.take().unwrap_or_else(|error| {
+            self.latch(error);
+            None
+        })
+    }
+
+    #[inline]
+    fn take(&mut self) -> Result<Option<Chain>, QueueError> {
+        let Some(next) = self.ring.peek()? else {
+            return Ok(None);
+        };
         let body = self.pool.pop();
         let mut body = body.unwrap_or_else(|| Body::new(self.memory.memory().clone()));
-        let taken = match self.ring.pop(&mut self.memory, &mut body) {
-            Ok(Some(taken)) => taken,
-            end => {
-                self.recycle(body);
-                end.err().into_iter().for_each(|error| self.latch(error));
-                return None;
-            }
-        };
-        self.in_flight += u32::from(taken.entries);
+        body.taken = self.ring.take(next, &mut self.memory, &mut body)?;
+        self.in_flight += u32::from(body.taken.entries);
         if self.in_flight > self.params.size.into() {
-            self.recycle(body);
-            self.latch(QueueError::InFlight(self.params.size));
-            return None;
+            return Err(QueueError::InFlight(self.params.size));
         }
-        let (mut turn, mut room) = (0, 0);
         if let Some(order) = &mut self.order {
             // Not more than 2³² − 1: the ring has looked.
-            (turn, room) = (order.take_turn(), body.writable.len() as u32);
+            (body.turn, body.room) = (order.take_turn(), body.writable.len() as u32);
         }
-        Some(Chain { taken, turn, room, body })
+        Ok(Some(Chain { body }))
     }
 
     /// Gives back the chain that [`Virtqueue::pop`] returned last: it will be the next one again.
     pub fn unpop(&mut self, chain: Chain) {
-        let Chain { taken, turn, room: _, body } = chain;
+        let Chain { body } = chain;
+        let Body { taken, turn, .. } = *body;
         self.ring.unpop(taken);
         self.in_flight -= u32::from(taken.entries);
         if let Some(order) = &mut self.order {
@@ -184,6 +187,7 @@ impl Virtqueue {
     }
 
     /// Asks the driver to kick with its next chain. True when one is there already.
+    #[inline]
     #[must_use]
     pub fn look_again(&mut self) -> bool {
         if self.error.is_some() {
@@ -198,27 +202,33 @@ impl Virtqueue {
     /// Completes a chain, of whose writable bytes the first `written` were written. The driver learns
     /// of it with the next [`Virtqueue::signal`]; with IN_ORDER, when the chains taken before it are
     /// complete too.
+    #[inline]
     pub fn push(&mut self, chain: Chain, written: u32) {
-        let Chain { taken, turn, room, body } = chain;
-        self.recycle(body);
+        let Chain { body } = chain;
+        let Body { taken, turn, room, .. } = *body;
         let Self { ring, in_flight, order, pending, .. } = self;
-        let mut push = use_up(ring, in_flight);
         match order {
             None => {
-                push(taken, written);
+                use_up(ring, in_flight, taken, written);
                 *pending = true;
             }
-            Some(order) => *pending |= order.complete(turn, taken, (written, room), push),
+            Some(order) => {
+                let push = |taken, written| use_up(ring, in_flight, taken, written);
+                *pending |= order.complete(turn, taken, (written, room), push);
+            }
         }
+        self.recycle(body);
     }
 
     /// Publishes what was completed, and interrupts the driver if it wants to know.
+    #[inline]
     pub fn signal(&mut self) {
         if !std::mem::take(&mut self.pending) {
             return;
         }
-        if let Some(order) = &mut self.order {
-            order.flush(use_up(&mut self.ring, &mut self.in_flight));
+        let Self { ring, in_flight, order, .. } = self;
+        if let Some(order) = order {
+            order.flush(|taken, written| use_up(ring, in_flight, taken, written));
         }
         self.ring.publish();
         if self.ring.wants_interrupt() {
@@ -258,6 +268,7 @@ impl Virtqueue {
         Ok(true)
     }
 
+    #[inline]
     fn recycle(&mut self, mut body: Box<Body>) {
         body.clear();
         // One from before a change of the memory map must not keep the old one alive.
@@ -266,6 +277,7 @@ impl Virtqueue {
         }
     }
 
+    #[cold]
     fn latch(&mut self, error: QueueError) {
         tracing::warn!(queue = self.index, %error, "the driver broke its queue: waiting for a reset");
         self.error = Some(error);
@@ -273,10 +285,9 @@ impl Virtqueue {
     }
 }
 
-/// Puts used chains into `ring`, whose entries are in flight no more.
-fn use_up(ring: &mut Ring, in_flight: &mut u32) -> impl FnMut(Taken, u32) {
-    move |taken, written| {
-        ring.push(taken, written);
-        *in_flight -= u32::from(taken.entries);
-    }
+/// Puts a used chain into `ring`: its entries are in flight no more.
+#[inline]
+fn use_up(ring: &mut Ring, in_flight: &mut u32, taken: Taken, written: u32) {
+    ring.push(taken, written);
+    *in_flight -= u32::from(taken.entries);
 }

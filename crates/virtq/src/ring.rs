@@ -59,14 +59,21 @@ impl Ring {
         either!(self, ring => ring.state())
     }
 
-    /// Takes the next chain, with its buffers in `body`. `None` when there is no more.
+    /// Where the next chain begins, if there is one: for [`Ring::take`].
     #[inline]
-    pub(crate) fn pop(
+    pub(crate) fn peek(&mut self) -> Result<Option<u64>, QueueError> {
+        either!(self, ring => ring.peek())
+    }
+
+    /// Takes the chain that [`Ring::peek`] has shown, with its buffers in `body`.
+    #[inline]
+    pub(crate) fn take(
         &mut self,
+        next: u64,
         memory: &mut Translator,
         body: &mut Body,
-    ) -> Result<Option<Taken>, QueueError> {
-        either!(self, ring => ring.pop(memory, body))
+    ) -> Result<Taken, QueueError> {
+        either!(self, ring => ring.take(next, memory, body))
     }
 
     /// Gives the chain taken last back to the ring.
@@ -107,6 +114,7 @@ impl Ring {
 
 /// True when `event` is among the entries from `old` up to but not including `new`
 /// (VIRTIO 1.4 §2.7.7.2, `vring_need_event`).
+#[inline]
 pub(crate) fn needs_event(event: u16, new: u16, old: u16) -> bool {
     new.wrapping_sub(event).wrapping_sub(1) < new.wrapping_sub(old)
 }
