@@ -126,6 +126,7 @@
 //! ```
 
 mod chain;
+mod chains;
 mod error;
 mod in_order;
 mod memory;
