@@ -14,7 +14,7 @@ use virtio_bindings::virtio_ring::{
 use crate::chain::Body;
 use crate::memory::{Table, Translator, Window};
 use crate::place::{AVAIL, Place, USED};
-use crate::ring::{Taken, needs_event};
+use crate::ring::{AnyRing, Taken, needs_event};
 use crate::walk::{DESC_SIZE, Descriptor, WRITE, Walk};
 use crate::{Features, QueueError, QueueParams, QueueState};
 
@@ -34,6 +34,47 @@ pub(crate) struct PackedRing {
     unsignalled: u16,
     /// The device's event suppression structure, as last stored.
     asked: Option<u32>,
+}
+
+impl AnyRing for PackedRing {
+    /// The upper half of its first descriptor.
+    #[inline]
+    fn peek(&mut self) -> Result<Option<u64>, QueueError> {
+        Ok(self.look())
+    }
+
+    #[inline]
+    fn take(
+        &mut self,
+        next: u64,
+        memory: &mut Translator,
+        body: &mut Body,
+    ) -> Result<Taken, QueueError> {
+        let taken = self.walk(next, Walk::new(self.size, memory, body))?;
+        if taken.id >= self.size {
+            return Err(QueueError::BufferId { id: taken.id, size: self.size });
+        }
+        self.next_avail = self.next_avail.forward(taken.entries, self.size);
+        Ok(taken)
+    }
+
+    fn unpop(&mut self, taken: Taken) {
+        self.next_avail = self.next_avail.back(taken.entries, self.size);
+    }
+
+    #[inline]
+    fn push(&mut self, taken: Taken, written: u32) {
+        let here = self.next_used;
+        // WRITE says that the length means something (VIRTIO 1.4 §2.8.3, §2.8.4).
+        let flags = here.used() | if written > 0 { WRITE } else { 0 };
+        let upper = u64::from(written) | u64::from(taken.id) << 32 | u64::from(flags) << 48;
+        match self.first {
+            None => self.first = Some((here, upper)),
+            Some(_) => self.desc.store64(at(here) + UPPER, upper),
+        }
+        self.next_used = here.forward(taken.entries, self.size);
+        self.unsignalled = self.unsignalled.saturating_add(taken.entries);
+    }
 }
 
 impl PackedRing {
@@ -76,31 +117,6 @@ impl PackedRing {
 
     pub(crate) fn state(&self) -> QueueState {
         QueueState { next_avail: self.next_avail.0, next_used: self.next_used.0 }
-    }
-
-    /// The upper half of its first descriptor.
-    #[inline]
-    pub(crate) fn peek(&mut self) -> Result<Option<u64>, QueueError> {
-        Ok(self.look())
-    }
-
-    #[inline]
-    pub(crate) fn take(
-        &mut self,
-        next: u64,
-        memory: &mut Translator,
-        body: &mut Body,
-    ) -> Result<Taken, QueueError> {
-        let taken = self.walk(next, Walk::new(self.size, memory, body))?;
-        if taken.id >= self.size {
-            return Err(QueueError::BufferId { id: taken.id, size: self.size });
-        }
-        self.next_avail = self.next_avail.forward(taken.entries, self.size);
-        Ok(taken)
-    }
-
-    pub(crate) fn unpop(&mut self, taken: Taken) {
-        self.next_avail = self.next_avail.back(taken.entries, self.size);
     }
 
     /// The next descriptor's upper half, if it is available.
@@ -151,20 +167,6 @@ impl PackedRing {
             walk.add(&descriptor(address, upper))?;
         }
         Ok(Taken { id: desc.link, entries })
-    }
-
-    #[inline]
-    pub(crate) fn push(&mut self, taken: Taken, written: u32) {
-        let here = self.next_used;
-        // WRITE says that the length means something (VIRTIO 1.4 §2.8.3, §2.8.4).
-        let flags = here.used() | if written > 0 { WRITE } else { 0 };
-        let upper = u64::from(written) | u64::from(taken.id) << 32 | u64::from(flags) << 48;
-        match self.first {
-            None => self.first = Some((here, upper)),
-            Some(_) => self.desc.store64(at(here) + UPPER, upper),
-        }
-        self.next_used = here.forward(taken.entries, self.size);
-        self.unsignalled = self.unsignalled.saturating_add(taken.entries);
     }
 
     #[inline]

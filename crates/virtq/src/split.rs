@@ -8,7 +8,7 @@ use vm_memory::GuestMemoryMmap;
 
 use crate::chain::Body;
 use crate::memory::{Table, Translator, Window};
-use crate::ring::{Taken, needs_event};
+use crate::ring::{AnyRing, Taken, needs_event};
 use crate::walk::{DESC_SIZE, Descriptor, Walk};
 use crate::{Features, QueueError, QueueParams, QueueState};
 
@@ -34,6 +34,43 @@ pub(crate) struct SplitRing {
     next_used: u16,
     /// `next_used` when the driver was last considered for an interrupt.
     signalled: u16,
+}
+
+impl AnyRing for SplitRing {
+    /// The index of its first descriptor.
+    #[inline]
+    fn peek(&mut self) -> Result<Option<u64>, QueueError> {
+        if self.next_avail == self.seen_avail && !self.look()? {
+            return Ok(None);
+        }
+        let slot = ENTRIES + 2 * (usize::from(self.next_avail) & self.mask);
+        Ok(Some(self.avail.load16(slot, Ordering::Relaxed).into()))
+    }
+
+    #[inline]
+    fn take(
+        &mut self,
+        next: u64,
+        memory: &mut Translator,
+        body: &mut Body,
+    ) -> Result<Taken, QueueError> {
+        let id = next as u16;
+        self.walk(id, Walk::new(self.size, memory, body))?;
+        self.next_avail = self.next_avail.wrapping_add(1);
+        Ok(Taken { id, entries: 1 })
+    }
+
+    fn unpop(&mut self, taken: Taken) {
+        self.next_avail = self.next_avail.wrapping_sub(taken.entries);
+    }
+
+    #[inline]
+    fn push(&mut self, taken: Taken, written: u32) {
+        let slot = ENTRIES + USED_SIZE * (usize::from(self.next_used) & self.mask);
+        self.used.store32(slot, u32::from(taken.id));
+        self.used.store32(slot + 4, written);
+        self.next_used = self.next_used.wrapping_add(taken.entries);
+    }
 }
 
 impl SplitRing {
@@ -74,33 +111,6 @@ impl SplitRing {
 
     pub(crate) fn state(&self) -> QueueState {
         QueueState { next_avail: self.next_avail, next_used: self.next_used }
-    }
-
-    /// The index of its first descriptor.
-    #[inline]
-    pub(crate) fn peek(&mut self) -> Result<Option<u64>, QueueError> {
-        if self.next_avail == self.seen_avail && !self.look()? {
-            return Ok(None);
-        }
-        let slot = ENTRIES + 2 * (usize::from(self.next_avail) & self.mask);
-        Ok(Some(self.avail.load16(slot, Ordering::Relaxed).into()))
-    }
-
-    #[inline]
-    pub(crate) fn take(
-        &mut self,
-        next: u64,
-        memory: &mut Translator,
-        body: &mut Body,
-    ) -> Result<Taken, QueueError> {
-        let id = next as u16;
-        self.walk(id, Walk::new(self.size, memory, body))?;
-        self.next_avail = self.next_avail.wrapping_add(1);
-        Ok(Taken { id, entries: 1 })
-    }
-
-    pub(crate) fn unpop(&mut self, taken: Taken) {
-        self.next_avail = self.next_avail.wrapping_sub(taken.entries);
     }
 
     /// Reads the driver's index; true when there is something to take.
@@ -148,14 +158,6 @@ impl SplitRing {
             }
             index = desc.link;
         }
-    }
-
-    #[inline]
-    pub(crate) fn push(&mut self, taken: Taken, written: u32) {
-        let slot = ENTRIES + USED_SIZE * (usize::from(self.next_used) & self.mask);
-        self.used.store32(slot, u32::from(taken.id));
-        self.used.store32(slot + 4, written);
-        self.next_used = self.next_used.wrapping_add(taken.entries);
     }
 
     #[inline]
