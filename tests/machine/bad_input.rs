@@ -91,6 +91,9 @@ fn disks_that_cannot_be_used() {
     misunderstood("-d ,ro", &["--disk", "PATH"]);
     let empty = arg(blank(&folder, "empty", 0));
     refused(&format!("-d {empty}"), &["--disk", "empty"]);
+    let twice = arg(blank(&folder, "twice", 1 << 20));
+    refused(&format!("-d {twice} -d {twice}"), &["--disk", "twice", "in use", "«,ro»"]);
+    refused(&format!("-d {twice},ro -d {twice}"), &["--disk", "twice", "in use"]);
 }
 
 #[test]
