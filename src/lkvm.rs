@@ -83,6 +83,9 @@ impl FromStr for NetworkOption {
         }
         match mode {
             Some("tap") => Ok(Self::Tap { name, mac }),
+            Some("none") if name.is_some() || mac.is_some() => {
+                Err("mode=none has no card: leave out tapif and guest_mac, or give mode=tap".into())
+            }
             Some("none") => Ok(Self::None),
             Some(other) => Err(format!("unknown mode «{other}»: there are tap and none")),
             None => Err("a network needs mode=tap, or is `none`".into()),
@@ -123,6 +126,8 @@ mod tests {
         assert!(network("mode=user").contains("«user»"));
         assert!(network("tapif=x").contains("mode=tap"));
         assert!(network("mode=tap,guest_mac=1").contains("guest_mac"));
+        assert!(network("mode=none,tapif=x").contains("leave out tapif"));
+        assert!(network("guest_mac=02:00:5e:10:00:01,mode=none").contains("guest_mac"));
         assert!(network("mode=tap,mtu=9000").contains("«mtu=9000»"));
         assert!(memory("5T").contains("«T»"));
         assert!(memory("G").contains("number"));

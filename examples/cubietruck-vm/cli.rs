@@ -65,7 +65,7 @@ pub(crate) struct Cli {
     #[arg(long)]
     pub(crate) pin: bool,
 
-    /// Name of the guest: in messages, and what its MAC addresses are made from
+    /// Name of the guest: in messages, and, with the tap's, what a MAC address is made from
     #[arg(long, default_value = "cubietruck")]
     pub(crate) name: String,
 }

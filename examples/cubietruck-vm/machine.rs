@@ -1,6 +1,9 @@
 //! The options become devices and a machine, which runs until it is over.
 
-use std::io::Write;
+use std::fs::Permissions;
+use std::io::{self, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -55,7 +58,7 @@ pub(crate) fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         let vm = kvm.create_vm(hardware(cli)).with_context(|| cli.hardware_options())?;
         let machine = Machine::build(vm, &config, devices, uart.clone())?;
         if let Some(path) = &cli.dump_dtb {
-            return fs::write(path, machine.dtb())
+            return write_whole(path, machine.dtb())
                 .map(|()| ExitCode::SUCCESS)
                 .with_context(|| format!("--dump-dtb {}", path.display()));
         }
@@ -72,6 +75,21 @@ pub(crate) fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
             Outcome::Crash(how) => anyhow::bail!("the guest crashed: {how}"),
         }
     }
+}
+
+/// Writes a file so that there is either all of it or what was there before.
+fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    // A link or a device, such as /dev/stdout, is written and not replaced.
+    if path.symlink_metadata().is_ok_and(|there| !there.is_file()) {
+        return fs::write(path, bytes);
+    }
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let mode = Permissions::from_mode(0o666); // less the umask, as for any file
+    let mut part =
+        tempfile::Builder::new().permissions(mode).tempfile_in(folder.unwrap_or(Path::new(".")))?;
+    part.write_all(bytes)?;
+    part.persist(path)?;
+    Ok(())
 }
 
 fn configure(cli: &Cli) -> anyhow::Result<MachineConfig> {
@@ -130,11 +148,13 @@ fn add_disks(devices: &mut Devices, disks: &[DiskOption]) -> anyhow::Result<()> 
 /// Returns the names of the host's interfaces.
 fn add_networks(devices: &mut Devices, cli: &Cli) -> anyhow::Result<Vec<String>> {
     let mut names = vec![];
-    for (index, network) in cli.network.iter().enumerate() {
+    // Each card has its tap's name in its address, so that VMs of one name differ on a bridge.
+    let made = |tap: &Tap| Mac::made_from(&format!("{} {}", cli.name, tap.name()));
+    for network in &cli.network {
         if let NetworkOption::Tap { name, mac } = network {
             let tap = Tap::open(name.as_deref()).context("--network mode=tap,tapif=NAME")?;
             names.push(tap.name().to_owned());
-            let mac = mac.unwrap_or_else(|| Mac::made_from(&format!("{} {index}", cli.name)));
+            let mac = mac.unwrap_or_else(|| made(&tap));
             devices.push(Box::new(Net::new(tap, mac)));
         }
     }
@@ -142,7 +162,8 @@ fn add_networks(devices: &mut Devices, cli: &Cli) -> anyhow::Result<Vec<String>>
         match Tap::open(None) {
             Ok(tap) => {
                 names.push(tap.name().to_owned());
-                devices.push(Box::new(Net::new(tap, Mac::made_from(&cli.name))));
+                let mac = made(&tap);
+                devices.push(Box::new(Net::new(tap, mac)));
             }
             Err(error) => eprintln!("cubietruck-vm: no network card: {error}"),
         }

@@ -11,7 +11,7 @@ use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
 
 use crate::machine::{Machine, MachineError, Plugged};
-use crate::strays::Strays;
+use crate::strays::STRAYS;
 
 /// How a machine ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -101,16 +101,14 @@ impl<V: Vm> Machine<V> {
     /// # Errors
     /// When the host refused a thread, or the hypervisor cannot go on. The devices are dropped then.
     pub fn run(self) -> Result<(Outcome, Vec<Box<dyn VirtioDevice>>), MachineError> {
-        let strays = Strays::default();
         let (bus, ending, pin) = (&self.bus, &*self.ending, self.pin);
         thread::scope(|scope| {
             for (index, vcpu) in self.vcpus.into_iter().enumerate() {
-                let strays = &strays;
                 let run = move || {
                     if pin {
                         pin_to(index);
                     }
-                    run_vcpu(vcpu, bus, strays, ending);
+                    run_vcpu(vcpu, bus, ending);
                 };
                 let name = format!("vcpu{index}");
                 if let Err(e) = thread::Builder::new().name(name).spawn_scoped(scope, run) {
@@ -151,19 +149,19 @@ fn pin_to(index: usize) {
 }
 
 /// The thread of one vCPU.
-fn run_vcpu(mut vcpu: impl Vcpu, bus: &Bus, strays: &Strays, ending: &Ending) {
+fn run_vcpu(mut vcpu: impl Vcpu, bus: &Bus, ending: &Ending) {
     let _watch = Watch(ending);
     let end = loop {
         match vcpu.run() {
             Ok(Exit::Read { address, data }) => {
                 if !bus.read(address, data) {
                     data.fill(0);
-                    strays.note("load", address);
+                    STRAYS.note("load", address);
                 }
             }
             Ok(Exit::Write { address, data }) => {
                 if !bus.write(address, data) {
-                    strays.note("store", address);
+                    STRAYS.note("store", address);
                 }
             }
             Ok(Exit::Kicked) if ending.lock().is_some() => return,
