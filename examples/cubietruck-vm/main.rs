@@ -50,6 +50,7 @@ fn start(mut cli: Cli) -> anyhow::Result<ExitCode> {
     use cubie::vmm::Arch;
     use cubie_armlab::Machine;
     use cubie_armlab::relay::{self, Program};
+    check_files(&cli)?;
     images::prepare_lab()?;
     default_guest(&mut cli)?;
     eprintln!(
@@ -66,6 +67,31 @@ fn start(mut cli: Cli) -> anyhow::Result<ExitCode> {
     }
     let status = relay::run(Program::Example("cubietruck-vm"), &machine, &options)?;
     Ok(cubie_armlab::end_like(status))
+}
+
+/// What is not there is missed before anything is installed or started.
+#[cfg(not(target_arch = "aarch64"))]
+fn check_files(cli: &Cli) -> anyhow::Result<()> {
+    use anyhow::Context;
+    use cubie::blk::OpenError;
+    use cubie::vmm::loader::FileError;
+    use nix::fcntl::OFlag;
+    use std::{fs::File, io, os::unix::fs::OpenOptionsExt, path::Path};
+    // A pipe would wait for its other end.
+    let flags = OFlag::O_NONBLOCK.bits();
+    let open = |path: &Path| -> io::Result<File> {
+        File::options().read(true).custom_flags(flags).open(path)
+    };
+    for (option, path) in [("--kernel", &cli.kernel), ("--initrd", &cli.initrd)] {
+        if let Some(path) = path {
+            open(path).map_err(|source| FileError::Read { option, path: path.clone(), source })?;
+        }
+    }
+    for disk in &cli.disk {
+        let refused = |source| OpenError::Host { path: disk.path.clone(), source };
+        open(&disk.path).map_err(refused).context("--disk")?;
+    }
+    Ok(())
 }
 
 /// Names the default kernel and initrd where none is named.
