@@ -23,10 +23,19 @@ fn main() -> ExitCode {
     match start(cli) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("cubietruck-vm: {error:#}");
+            eprintln!("cubietruck-vm: {}", message(&error));
             ExitCode::FAILURE
         }
     }
+}
+
+/// The error and its causes in one line; many an error of a library names its cause itself.
+fn message(error: &anyhow::Error) -> String {
+    error.chain().map(ToString::to_string).fold(String::new(), |said, cause| match said.as_str() {
+        "" => cause,
+        said if said.contains(&cause) => said.to_owned(),
+        said => format!("{said}: {cause}"),
+    })
 }
 
 #[cfg(target_arch = "aarch64")]
@@ -48,7 +57,7 @@ fn start(mut cli: Cli) -> anyhow::Result<ExitCode> {
     );
     // Under emulation, 32-bit guests need a CPU of their own for each of theirs (docs/lab.md).
     let mut machine = Machine::from_env()?;
-    if Arch::from(cli.arch) == Arch::Armv7 {
+    if cli.arch == Arch::Armv7 {
         machine.cpus = machine.cpus.max(cli.cpus);
     }
     let mut options: Vec<_> = std::env::args_os().skip(1).collect();
@@ -62,7 +71,7 @@ fn start(mut cli: Cli) -> anyhow::Result<ExitCode> {
 /// Names the default kernel and initrd where none is named.
 fn default_guest(cli: &mut Cli) -> anyhow::Result<()> {
     if cli.kernel.is_none() {
-        let image = images::prepare(cli.arch.into())?;
+        let image = images::prepare(cli.arch)?;
         cli.kernel = Some(image.kernel);
         cli.initrd.get_or_insert(image.initrd);
         cli.params.insert_str(0, "quiet ");

@@ -126,6 +126,7 @@
 //! ```
 
 mod chain;
+mod chains;
 #[cfg(feature = "driver")]
 pub mod driver;
 mod error;

@@ -7,8 +7,8 @@ use virtio_bindings::virtio_ring::{VRING_AVAIL_F_NO_INTERRUPT, VRING_USED_F_NO_N
 use vm_memory::GuestMemoryMmap;
 
 use crate::chain::Body;
-use crate::memory::{Translator, Window};
-use crate::ring::{Taken, needs_event};
+use crate::memory::{Table, Translator, Window};
+use crate::ring::{AnyRing, Taken, needs_event};
 use crate::walk::{DESC_SIZE, Descriptor, Walk};
 use crate::{Features, QueueError, QueueParams, QueueState};
 
@@ -21,9 +21,11 @@ const ENTRIES: usize = 4;
 #[derive(Debug)]
 pub(crate) struct SplitRing {
     size: u16,
-    desc: Window,
-    avail: Window,
-    used: Window,
+    /// `size - 1`. As wide as a slot: a load never spans the counters below, which were just stored.
+    mask: usize,
+    desc: Table,
+    avail: Window<2>,
+    used: Window<4>,
     event_idx: bool,
     indirect: bool,
     next_avail: u16,
@@ -32,6 +34,43 @@ pub(crate) struct SplitRing {
     next_used: u16,
     /// `next_used` when the driver was last considered for an interrupt.
     signalled: u16,
+}
+
+impl AnyRing for SplitRing {
+    /// The index of its first descriptor.
+    #[inline]
+    fn peek(&mut self) -> Result<Option<u64>, QueueError> {
+        if self.next_avail == self.seen_avail && !self.look()? {
+            return Ok(None);
+        }
+        let slot = ENTRIES + 2 * (usize::from(self.next_avail) & self.mask);
+        Ok(Some(self.avail.load16(slot, Ordering::Relaxed).into()))
+    }
+
+    #[inline]
+    fn take(
+        &mut self,
+        next: u64,
+        memory: &mut Translator,
+        body: &mut Body,
+    ) -> Result<Taken, QueueError> {
+        let id = next as u16;
+        self.walk(id, Walk::new(self.size, memory, body))?;
+        self.next_avail = self.next_avail.wrapping_add(1);
+        Ok(Taken { id, entries: 1 })
+    }
+
+    fn unpop(&mut self, taken: Taken) {
+        self.next_avail = self.next_avail.wrapping_sub(taken.entries);
+    }
+
+    #[inline]
+    fn push(&mut self, taken: Taken, written: u32) {
+        let slot = ENTRIES + USED_SIZE * (usize::from(self.next_used) & self.mask);
+        self.used.store32(slot, u32::from(taken.id));
+        self.used.store32(slot + 4, written);
+        self.next_used = self.next_used.wrapping_add(taken.entries);
+    }
 }
 
 impl SplitRing {
@@ -45,9 +84,10 @@ impl SplitRing {
         if !size.is_power_of_two() || size > 1 << 15 {
             return Err(QueueError::Size(size));
         }
-        let [desc, avail, used] = parts(params, memory)?;
+        let (desc, avail, used) = parts(params, memory)?;
         Ok(Self {
             size,
+            mask: usize::from(size) - 1,
             desc,
             avail,
             used,
@@ -65,32 +105,12 @@ impl SplitRing {
         params: &QueueParams,
         memory: &mut Translator,
     ) -> Result<(), QueueError> {
-        [self.desc, self.avail, self.used] = parts(params, memory)?;
+        (self.desc, self.avail, self.used) = parts(params, memory)?;
         Ok(())
     }
 
     pub(crate) fn state(&self) -> QueueState {
         QueueState { next_avail: self.next_avail, next_used: self.next_used }
-    }
-
-    #[inline]
-    pub(crate) fn pop(
-        &mut self,
-        memory: &mut Translator,
-        body: &mut Body,
-    ) -> Result<Option<Taken>, QueueError> {
-        if self.next_avail == self.seen_avail && !self.look()? {
-            return Ok(None);
-        }
-        let slot = ENTRIES + 2 * usize::from(self.next_avail & (self.size - 1));
-        let id = self.avail.load16(slot, Ordering::Relaxed);
-        self.walk(id, Walk::new(self.size, memory, body))?;
-        self.next_avail = self.next_avail.wrapping_add(1);
-        Ok(Some(Taken { id, entries: 1 }))
-    }
-
-    pub(crate) fn unpop(&mut self, taken: Taken) {
-        self.next_avail = self.next_avail.wrapping_sub(taken.entries);
     }
 
     /// Reads the driver's index; true when there is something to take.
@@ -109,21 +129,10 @@ impl SplitRing {
     /// Follows a chain from descriptor `index`.
     #[inline]
     fn walk(&self, mut index: u16, mut walk: Walk<'_>) -> Result<(), QueueError> {
-        let mut table = self.desc;
-        let mut entries = self.size;
-        let mut in_table = false;
         loop {
-            if index >= entries {
-                return Err(QueueError::DescriptorIndex { index, size: entries });
-            }
-            let desc = descriptor(&table, index);
+            let desc = descriptor(&self.desc, self.size, index)?;
             if desc.is_table() {
-                if in_table {
-                    return Err(QueueError::Indirect("a table inside a table"));
-                }
-                (table, entries) = walk.table(&desc, self.indirect)?;
-                (in_table, index) = (true, 0);
-                continue;
+                return self.walk_table(desc, walk);
             }
             walk.add(&desc)?;
             if !desc.has_next() {
@@ -133,12 +142,22 @@ impl SplitRing {
         }
     }
 
-    #[inline]
-    pub(crate) fn push(&mut self, taken: Taken, written: u32) {
-        let slot = ENTRIES + USED_SIZE * usize::from(self.next_used & (self.size - 1));
-        self.used.store32(slot, u32::from(taken.id));
-        self.used.store32(slot + 4, written);
-        self.next_used = self.next_used.wrapping_add(taken.entries);
+    /// Goes on in the table that `desc` names. Not inlined: the registers belong to the loop above.
+    #[inline(never)]
+    fn walk_table(&self, desc: Descriptor, mut walk: Walk<'_>) -> Result<(), QueueError> {
+        let (table, entries) = walk.table(&desc, self.indirect)?;
+        let mut index = 0;
+        loop {
+            let desc = descriptor(&table, entries, index)?;
+            if desc.is_table() {
+                return Err(QueueError::Indirect("a table inside a table"));
+            }
+            walk.add(&desc)?;
+            if !desc.has_next() {
+                return Ok(());
+            }
+            index = desc.link;
+        }
     }
 
     #[inline]
@@ -187,28 +206,29 @@ impl QueueParams {
     /// # Errors
     /// When the used ring does not lie in `memory`.
     pub fn used_index(&self, memory: &Arc<GuestMemoryMmap>) -> Result<u16, QueueError> {
-        let [_, _, used] = parts(self, &mut Translator::new(Arc::clone(memory)))?;
+        let (_, _, used) = parts(self, &mut Translator::new(Arc::clone(memory)))?;
         Ok(used.load16(INDEX, Ordering::Relaxed))
     }
 }
 
-fn parts(params: &QueueParams, memory: &mut Translator) -> Result<[Window; 3], QueueError> {
+/// Descriptor table, available ring, used ring.
+type Parts = (Table, Window<2>, Window<4>);
+
+fn parts(params: &QueueParams, memory: &mut Translator) -> Result<Parts, QueueError> {
     let n = usize::from(params.size);
-    Ok([
+    Ok((
         memory.part("descriptor table", params.desc, DESC_SIZE * n, 16)?,
         memory.part("available ring", params.driver, ENTRIES + 2 * n + 2, 2)?,
         memory.part("used ring", params.device, ENTRIES + USED_SIZE * n + 2, 4)?,
-    ])
+    ))
 }
 
 #[inline]
-fn descriptor(table: &Window, index: u16) -> Descriptor {
-    let at = DESC_SIZE * usize::from(index);
-    let rest = table.load64(at + 8);
-    Descriptor {
-        address: table.load64(at),
-        len: rest as u32,
-        flags: (rest >> 32) as u16,
-        link: (rest >> 48) as u16,
+fn descriptor(table: &Table, size: u16, index: u16) -> Result<Descriptor, QueueError> {
+    if index >= size {
+        return Err(QueueError::DescriptorIndex { index, size });
     }
+    let [address, rest] = table.load_pair(DESC_SIZE * usize::from(index));
+    let (len, flags, link) = (rest as u32, (rest >> 32) as u16, (rest >> 48) as u16);
+    Ok(Descriptor { address, len, flags, link })
 }

@@ -4,7 +4,7 @@ use virtio_bindings::virtio_ring::{VRING_DESC_F_INDIRECT, VRING_DESC_F_NEXT, VRI
 
 use crate::QueueError;
 use crate::chain::Body;
-use crate::memory::{MOST_TABLE, Translator, Window};
+use crate::memory::{MOST_TABLE, Table, Translator};
 
 /// Bytes of a descriptor, in either ring: 8 of address, 4 of length, and two fields of 2.
 pub(crate) const DESC_SIZE: usize = 16;
@@ -84,7 +84,7 @@ impl<'a> Walk<'a> {
         &mut self,
         desc: &Descriptor,
         negotiated: bool,
-    ) -> Result<(Window, u16), QueueError> {
+    ) -> Result<(Table, u16), QueueError> {
         let len = desc.len as usize;
         let wrong = match () {
             () if !negotiated => "the feature was not negotiated",

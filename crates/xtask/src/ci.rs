@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use crate::shell::{ARM, cargo, root, run};
-use crate::{fence, floors, readme, setup, test};
+use crate::{fence, floors, fuzz, miri, readme, setup, test};
 
 /// Crates that are published, lowest floor first.
 pub(crate) const PUBLISHED: [&str; 12] = [
@@ -35,6 +35,8 @@ pub(crate) fn ci() -> anyhow::Result<()> {
     run("docs on ARM", cargo(&doc).env("RUSTDOCFLAGS", "-D warnings"))?;
     licences()?;
     packages()?;
+    miri::miri()?;
+    fuzz::fuzz(None, fuzz::SHORT)?;
     setup::setup()?;
     test::test(true)?;
     readme::check()

@@ -6,6 +6,8 @@ mod ci;
 mod fence;
 mod figures;
 mod floors;
+mod fuzz;
+mod miri;
 mod readme;
 mod setup;
 mod shell;
@@ -35,8 +37,18 @@ enum Command {
         native: bool,
     },
     /// Everything that a change must pass: format, lints, tests, docs, floors, unsafe fence, licences,
-    /// packages, README.
+    /// packages, Miri, fuzz targets, README.
     Ci,
+    /// Run the fuzz targets of the rings, and say how much they have tried.
+    Fuzz {
+        /// Only this one: split, indirect, packed, differential.
+        target: Option<String>,
+        /// How long each runs.
+        #[arg(long, default_value_t = 600)]
+        seconds: u32,
+    },
+    /// Run the rings' tests under Miri.
+    Miri,
     /// Run the benchmarks, write their tables to target/figures and put them into the README.
     Bench {
         /// Only this one, such as `boot`.
@@ -60,6 +72,8 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Test { native } => test::test(!native),
         Command::Ci => ci::ci(),
         Command::Bench { name } => bench::bench(name.as_deref()),
+        Command::Fuzz { target, seconds } => fuzz::fuzz(target.as_deref(), seconds),
+        Command::Miri => miri::miri(),
         Command::Floors => floors::check(),
         Command::Fence => fence::check(),
     }

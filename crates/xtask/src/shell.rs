@@ -15,6 +15,13 @@ pub(crate) fn cargo(args: &str) -> Command {
     command
 }
 
+/// Nightly's `cargo` with these arguments, from the workspace's root: for what the stable one lacks.
+pub(crate) fn nightly(args: &str) -> Command {
+    let mut command = Command::new("rustup");
+    command.args(["run", "nightly", "cargo"]).args(args.split_whitespace()).current_dir(root());
+    command
+}
+
 /// The workspace's root folder.
 pub(crate) fn root() -> &'static std::path::Path {
     let here = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));

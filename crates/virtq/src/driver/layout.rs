@@ -3,7 +3,7 @@
 use vm_memory::{Bytes, GuestAddress};
 
 use super::DESC_SIZE;
-use crate::memory::{Translator, Window};
+use crate::memory::{Table, Translator, Window};
 use crate::{Features, QueueError, QueueParams};
 
 /// The parts begin on cache lines of their own: each is written by one side only.
@@ -50,18 +50,30 @@ impl QueueParams {
     }
 }
 
+/// Descriptor area, driver area, device area.
+pub(super) type Parts<const DRIVER: usize> = (Table, Window<DRIVER>, Window<4>);
+
 /// The parts in host memory, zeroed.
-pub(super) fn fresh_parts(
+pub(super) fn fresh_parts<const DRIVER: usize>(
     params: &QueueParams,
     features: Features,
     memory: &mut Translator,
-) -> Result<[Window; 3], QueueError> {
+) -> Result<Parts<DRIVER>, QueueError> {
     let [desc, driver, device] = shape(params.size, features);
-    let mut part = |(part, len, align): (&'static str, usize, usize), address: u64| {
-        let window = memory.part(part, address, len, align)?;
-        let zeroed = memory.memory().write_slice(&vec![0; len], GuestAddress(address));
-        zeroed.map_err(|_| QueueError::Ring { part, address })?;
-        Ok(window)
-    };
-    Ok([part(desc, params.desc)?, part(driver, params.driver)?, part(device, params.device)?])
+    Ok((
+        fresh(desc, params.desc, memory)?,
+        fresh(driver, params.driver, memory)?,
+        fresh(device, params.device, memory)?,
+    ))
+}
+
+fn fresh<const ALIGN: usize>(
+    (part, len, align): (&'static str, usize, usize),
+    address: u64,
+    memory: &mut Translator,
+) -> Result<Window<ALIGN>, QueueError> {
+    let window = memory.part(part, address, len, align)?;
+    let zeroed = memory.memory().write_slice(&vec![0; len], GuestAddress(address));
+    zeroed.map_err(|_| QueueError::Ring { part, address })?;
+    Ok(window)
 }

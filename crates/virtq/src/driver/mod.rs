@@ -44,7 +44,7 @@ use std::sync::Arc;
 use virtio_bindings::virtio_ring::{VRING_DESC_F_NEXT, VRING_DESC_F_WRITE};
 use vm_memory::GuestMemoryMmap;
 
-use crate::memory::{Translator, Window};
+use crate::memory::{Table, Translator};
 use crate::{Features, QueueError, QueueParams};
 use packed::PackedDriver;
 use split::SplitDriver;
@@ -207,10 +207,8 @@ impl DriverQueue {
         if self.free() == 0 || buffers.is_empty() {
             return None;
         }
-        let window = self.memory.window(table, DESC_SIZE * buffers.len())?;
-        if !window.is_aligned(align_of::<u64>()) {
-            return None;
-        }
+        let part = self.memory.part("indirect table", table, DESC_SIZE * buffers.len(), 8);
+        let window = part.ok()?;
         ring!(self, ring => ring.add_indirect(buffers, table, &window))
     }
 
@@ -281,7 +279,7 @@ fn upper(len: u32, fields: [u16; 2]) -> u64 {
 
 /// Writes entry `index` of a descriptor table or ring.
 #[inline]
-fn write_descriptor(table: &Window, index: usize, address: u64, upper: u64) {
+fn write_descriptor(table: &Table, index: usize, address: u64, upper: u64) {
     let at = DESC_SIZE * index;
     table.store64(at, address);
     table.store64(at + UPPER, upper);

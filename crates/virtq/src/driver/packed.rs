@@ -15,7 +15,7 @@ use virtio_bindings::virtio_ring::{
 use super::chains::Chains;
 use super::layout::fresh_parts;
 use super::{Buffer, DESC_SIZE, DriverError, NEXT, UPPER, Used, WRITE, upper, write_descriptor};
-use crate::memory::{Translator, Window};
+use crate::memory::{Table, Translator, Window};
 use crate::place::{AVAIL, Place, USED};
 use crate::ring::needs_event;
 use crate::{Features, QueueError, QueueParams, QueueState};
@@ -26,9 +26,9 @@ const FIRST: Place = Place(QueueState::fresh(Features::PACKED).next_avail);
 #[derive(Debug)]
 pub(super) struct PackedDriver {
     pub(super) chains: Chains,
-    ring: Window,
-    driver: Window,
-    device: Window,
+    ring: Table,
+    driver: Window<4>,
+    device: Window<4>,
     event_idx: bool,
     next_avail: Place,
     next_used: Place,
@@ -53,7 +53,7 @@ impl PackedDriver {
         if size == 0 || size > 1 << 15 {
             return Err(QueueError::Size(size));
         }
-        let [ring, driver, device] = fresh_parts(params, features, memory)?;
+        let (ring, driver, device) = fresh_parts(params, features, memory)?;
         Ok(Self {
             chains: Chains::new(size, features.has(Features::IN_ORDER)),
             ring,
@@ -91,7 +91,7 @@ impl PackedDriver {
         &mut self,
         buffers: &[Buffer],
         at: u64,
-        table: &Window,
+        table: &Table,
     ) -> Option<u16> {
         let mut room = 0u32;
         for (n, buffer) in buffers.iter().enumerate() {

@@ -9,7 +9,7 @@ use virtio_bindings::virtio_ring::{
 use super::chains::Chains;
 use super::layout::fresh_parts;
 use super::{Buffer, DESC_SIZE, DriverError, NEXT, Used, upper, write_descriptor};
-use crate::memory::{Translator, Window};
+use crate::memory::{Table, Translator, Window};
 use crate::ring::needs_event;
 use crate::{Features, QueueError, QueueParams};
 
@@ -23,9 +23,9 @@ const USED_SIZE: usize = 8;
 #[derive(Debug)]
 pub(super) struct SplitDriver {
     pub(super) chains: Chains,
-    desc: Window,
-    avail: Window,
-    used: Window,
+    desc: Table,
+    avail: Window<2>,
+    used: Window<4>,
     event_idx: bool,
     /// The published index when the device was last considered for a kick.
     asked: u16,
@@ -43,7 +43,7 @@ impl SplitDriver {
         if !size.is_power_of_two() {
             return Err(QueueError::Size(size));
         }
-        let [desc, avail, used] = fresh_parts(params, features, memory)?;
+        let (desc, avail, used) = fresh_parts(params, features, memory)?;
         Ok(Self {
             chains: Chains::new(size, features.has(Features::IN_ORDER)),
             desc,
@@ -80,7 +80,7 @@ impl SplitDriver {
         &mut self,
         buffers: &[Buffer],
         at: u64,
-        table: &Window,
+        table: &Table,
     ) -> Option<u16> {
         let (mut left, mut room) = (buffers.len(), 0u32);
         for (n, buffer) in buffers.iter().enumerate() {

@@ -63,6 +63,8 @@ fn ring_bytes(memory: &GuestMemoryMmap, at: u64) -> Vec<u8> {
 }
 
 proptest! {
+    #![proptest_config(cases())]
+
     #[test]
     fn both_take_the_same_chains_and_leave_the_same_rings(
         requests in prop::collection::vec((request(), any::<u16>()), 1..40),

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use cubie_virtq::{Features, QueueError, QueueParams, QueueResources, QueueState, Virtqueue};
 use cubie_vm_irq::Interrupt;
+use proptest::test_runner::Config;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
@@ -34,6 +35,16 @@ pub(crate) struct Bench {
 pub(crate) fn memory() -> Arc<GuestMemoryMmap> {
     let regions = [(GuestAddress(0), SEAM as usize), (GuestAddress(SEAM), (END - SEAM) as usize)];
     Arc::new(GuestMemoryMmap::from_ranges(&regions).unwrap())
+}
+
+/// How often a property is tried: under Miri, where a case takes seconds, a few times, and without the
+/// file of failures, since Miri has no file system.
+pub(crate) fn cases() -> Config {
+    if cfg!(miri) {
+        Config { cases: 4, failure_persistence: None, ..Config::default() }
+    } else {
+        Config::default()
+    }
 }
 
 pub(crate) fn params(size: u16) -> QueueParams {

@@ -84,6 +84,8 @@ fn a_chain_that_was_given_back_keeps_its_turn() {
 }
 
 proptest! {
+    #![proptest_config(cases())]
+
     #[test]
     fn whatever_the_order_of_completion_the_driver_sees_its_own(
         packed: bool,

@@ -2,6 +2,7 @@
 
 mod against_rust_vmm;
 mod bench;
+mod exhaustive;
 mod hand;
 mod in_order;
 mod packed;

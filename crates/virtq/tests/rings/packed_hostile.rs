@@ -126,6 +126,8 @@ fn a_descriptor_that_changes_under_the_read_was_read_once() {
 }
 
 proptest! {
+    #![proptest_config(cases())]
+
     #[test]
     fn arbitrary_ring_bytes_end_in_chains_or_in_an_error(
         size in 1u16..10,

@@ -1,4 +1,4 @@
-//! Packets between guest memory and a socket that keeps their borders.
+//! Packets between guest memory and a socket that keeps their borders, and bytes through a pipe.
 
 use std::io::ErrorKind;
 use std::os::fd::AsFd;
@@ -31,6 +31,7 @@ fn sockets() -> (UnixDatagram, UnixDatagram) {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "Miri has no datagram sockets")]
 fn a_packet_leaves_with_the_callers_header() {
     let (ours, theirs) = sockets();
     with_chain(0, |chain| {
@@ -46,6 +47,7 @@ fn a_packet_leaves_with_the_callers_header() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "Miri has no datagram sockets")]
 fn a_packet_that_cannot_leave_can_be_tried_again() {
     let (ours, theirs) = sockets();
     while ours.send(b"x").is_ok() {}
@@ -61,6 +63,7 @@ fn a_packet_that_cannot_leave_can_be_tried_again() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "Miri has no datagram sockets")]
 fn a_packet_arrives_behind_a_header_written_last() {
     let (ours, theirs) = sockets();
     let bench = with_chain(WRITE, |chain| {
@@ -79,6 +82,7 @@ fn a_packet_arrives_behind_a_header_written_last() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "Miri has no datagram sockets")]
 fn a_packet_that_is_too_long_or_too_short_is_lost_as_a_whole() {
     let (ours, theirs) = sockets();
     with_chain(WRITE, |chain| {
@@ -91,4 +95,27 @@ fn a_packet_that_is_too_long_or_too_short_is_lost_as_a_whole() {
         assert_eq!(receive().unwrap(), Some(10), "a packet that fills the room");
         assert_eq!(receive().unwrap_err().kind(), ErrorKind::WouldBlock);
     });
+}
+
+#[test]
+fn bytes_go_through_a_pipe_and_come_back() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    with_chain(0, |chain| {
+        chain.readable().write_packet(b"AB", writer.as_fd()).unwrap();
+    });
+    with_chain(0, |chain| {
+        chain.readable().consume(7);
+        assert_eq!(chain.readable().write_to(writer.as_fd()).unwrap(), 3);
+        assert!(chain.readable().is_empty());
+    });
+    drop(writer);
+    let bench = with_chain(WRITE, |chain| {
+        let mut header = [0; 9];
+        let len = chain.writable().read_packet(&mut header, reader.as_fd()).unwrap();
+        assert_eq!((len, &header), (Some(6), b"AB0123456"));
+        assert_eq!(chain.writable().read_from(reader.as_fd()).unwrap(), 0, "the pipe is empty");
+    });
+    let mut memory = [0; 10];
+    bench.memory.read_slice(&mut memory, GuestAddress(SEAM - 4)).unwrap();
+    assert_eq!(&memory, b"7897896789");
 }

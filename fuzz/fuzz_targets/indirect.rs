@@ -1,0 +1,9 @@
+//! The split ring with indirect tables.
+#![no_main]
+
+use cubie_fuzz::Script;
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|script: Script| {
+    cubie_fuzz::indirect(&script);
+});

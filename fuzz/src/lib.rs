@@ -1,0 +1,54 @@
+//! Fuzz targets of the rings: an arbitrary guest against our end, with what must hold whatever it does.
+//!
+//! A [`Script`] is one run: where the rings lie, what the guest writes, and what the device does in
+//! which order. `machine` carries it out on guest memory, which has a second copy, and stops
+//! at the first of these that is broken:
+//!
+//! * nothing panics (and under the address sanitizer, nothing leaves its mapping);
+//! * all pieces of a chain lie in guest memory, at most one a descriptor and region;
+//! * no more chains are served than were available, and no more are in flight than the queue has places;
+//! * an error is latched, told once, and everything reads as empty from then on;
+//! * the device writes to its own part of the ring and to what was written through a chain's writable
+//!   segments, and nowhere else: all other memory is compared with the copy after each step;
+//! * a queue that is stopped and started again goes on where it was.
+//!
+//! `differential` has its own: what we take, rust-vmm's queue takes as well, byte for byte; what we
+//! refuse has a reason that can be found from its answers.
+#![forbid(unsafe_code)]
+
+mod differential;
+mod driver;
+mod guest;
+mod machine;
+mod model;
+mod script;
+mod serve;
+
+pub use machine::Outcome;
+pub use script::Script;
+
+use cubie_virtq::Features;
+
+/// The targets by their names.
+pub const TARGETS: [(&str, fn(&Script) -> Outcome); 4] =
+    [("split", split), ("indirect", indirect), ("packed", packed), ("differential", differential)];
+
+/// The split ring, without indirect tables.
+pub fn split(script: &Script) -> Outcome {
+    machine::play(script, Features::default())
+}
+
+/// The split ring with indirect tables.
+pub fn indirect(script: &Script) -> Outcome {
+    machine::play(script, Features::INDIRECT)
+}
+
+/// The packed ring, with indirect tables.
+pub fn packed(script: &Script) -> Outcome {
+    machine::play(script, Features::PACKED.with(Features::INDIRECT))
+}
+
+/// The split ring and rust-vmm's under the same guest.
+pub fn differential(script: &Script) -> Outcome {
+    differential::compare(script)
+}
