@@ -95,12 +95,12 @@ pub(crate) fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => Just(Step::DisableInterrupts),
         1 => Just(Step::Arm),
     ];
-    prop::collection::vec(step, 1..if cfg!(miri) { 60 } else { 400 })
+    prop::collection::vec(step, 1..if cfg!(miri) { 40 } else { 400 })
 }
 
 /// As often as it is quick.
 pub(crate) fn cases() -> ProptestConfig {
-    let mut config = ProptestConfig::with_cases(if cfg!(miri) { 4 } else { 128 });
+    let mut config = ProptestConfig::with_cases(if cfg!(miri) { 2 } else { 128 });
     // Miri isolates tests from the host's files.
     config.failure_persistence = None;
     config
