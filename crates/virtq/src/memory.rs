@@ -150,24 +150,35 @@ impl Translator {
 
     /// The host's view of `len` bytes at `address`, or of as many as there are in one piece (at least
     /// one); `None` in a hole. `len` is not zero.
-    #[inline]
     pub(crate) fn piece(&mut self, address: u64, len: usize) -> Option<(NonNull<u8>, usize)> {
-        let hit = |region: &&Region| address.wrapping_sub(region.first) < region.len;
-        if !hit(&&self.recent) {
-            self.recent = *self.regions.iter().find(hit)?;
-        }
-        let offset = address - self.recent.first;
-        let left = usize::try_from(self.recent.len - offset).unwrap_or(usize::MAX);
-        // SAFETY: `offset` is less than the region's length, so the sum stays inside its mapping.
-        let host = unsafe { self.recent.host.add(offset as usize) };
-        Some((host, len.min(left)))
+        let (host, left) = self.resolve(address)?;
+        Some((host, usize::try_from(left).map_or(len, |left| len.min(left))))
     }
 
     /// The host's view of `len` bytes at `address`, when they are all in one piece. `len` is not zero.
     #[inline]
-    fn whole(&mut self, address: u64, len: usize) -> Option<NonNull<u8>> {
-        let (host, there) = self.piece(address, len)?;
-        (there == len).then_some(host)
+    pub(crate) fn whole(&mut self, address: u64, len: usize) -> Option<NonNull<u8>> {
+        let (host, left) = self.resolve(address)?;
+        (len as u64 <= left).then_some(host)
+    }
+
+    /// Where `address` is, and how much there is from there on.
+    #[inline]
+    fn resolve(&mut self, address: u64) -> Option<(NonNull<u8>, u64)> {
+        if address.wrapping_sub(self.recent.first) >= self.recent.len {
+            self.recent = *self.region(address)?;
+        }
+        let offset = address - self.recent.first;
+        // SAFETY: `offset` is less than the region's length, so the sum stays inside its mapping.
+        let host = unsafe { self.recent.host.add(offset as usize) };
+        Some((host, self.recent.len - offset))
+    }
+
+    /// Not inlined: the registers belong to the loop that asks.
+    #[inline(never)]
+    fn region(&self, address: u64) -> Option<&Region> {
+        let holds = |region: &&Region| address.wrapping_sub(region.first) < region.len;
+        self.regions.iter().find(holds)
     }
 
     /// A part of a ring at the driver's `address`, which must be a multiple of `align`.

@@ -131,40 +131,43 @@ impl PackedRing {
     /// Follows the chain whose first descriptor has the upper half `upper`. The availability of the
     /// others is not looked at: the first one's stands for all.
     #[inline]
-    fn walk(&self, upper: u64, mut walk: Walk<'_>) -> Result<Taken, QueueError> {
+    fn walk(&self, mut upper: u64, mut walk: Walk<'_>) -> Result<Taken, QueueError> {
         let (mut index, mut entries) = (self.next_avail.index(), 1);
-        let mut desc = descriptor(self.desc.load64(DESC_SIZE * usize::from(index)), upper);
+        let mut address = self.desc.load64(DESC_SIZE * usize::from(index));
         loop {
+            let desc = descriptor(address, upper);
             if desc.is_table() {
-                return self.walk_table(desc, entries, walk);
+                return self.walk_table(address, upper, entries, walk);
             }
-            walk.add(&desc)?;
+            walk.add(desc)?;
             if !desc.has_next() {
                 return Ok(Taken { id: desc.link, entries });
             }
             entries += 1;
             index = if index + 1 == self.size { 0 } else { index + 1 };
-            let [address, upper] = self.desc.load_pair(DESC_SIZE * usize::from(index));
-            desc = descriptor(address, upper);
+            [address, upper] = self.desc.load_pair(DESC_SIZE * usize::from(index));
         }
     }
 
-    /// The chain is the table that `desc` names: all of it, and of its flags only WRITE means something
-    /// (VIRTIO 1.4 §2.8.7). Not inlined: the registers belong to the loop above.
+    /// The chain is the table that a descriptor names: all of it, and of its flags only WRITE means
+    /// something (VIRTIO 1.4 §2.8.7). Not inlined, and handed the halves: the registers belong to the loop
+    /// above.
     #[inline(never)]
     fn walk_table(
         &self,
-        desc: Descriptor,
+        address: u64,
+        upper: u64,
         entries: u16,
         mut walk: Walk<'_>,
     ) -> Result<Taken, QueueError> {
         if entries > 1 {
             return Err(QueueError::Indirect("a table behind other buffers"));
         }
-        let (table, buffers) = walk.table(&desc, self.indirect)?;
+        let desc = descriptor(address, upper);
+        let (table, buffers) = walk.table(desc, self.indirect)?;
         for i in 0..usize::from(buffers) {
             let [address, upper] = table.load_pair(DESC_SIZE * i);
-            walk.add(&descriptor(address, upper))?;
+            walk.add(descriptor(address, upper))?;
         }
         Ok(Taken { id: desc.link, entries })
     }

@@ -130,11 +130,12 @@ impl SplitRing {
     #[inline]
     fn walk(&self, mut index: u16, mut walk: Walk<'_>) -> Result<(), QueueError> {
         loop {
-            let desc = descriptor(&self.desc, self.size, index)?;
+            let [address, rest] = load(&self.desc, self.size, index)?;
+            let desc = descriptor(address, rest);
             if desc.is_table() {
-                return self.walk_table(desc, walk);
+                return self.walk_table(address, rest, walk);
             }
-            walk.add(&desc)?;
+            walk.add(desc)?;
             if !desc.has_next() {
                 return Ok(());
             }
@@ -142,17 +143,19 @@ impl SplitRing {
         }
     }
 
-    /// Goes on in the table that `desc` names. Not inlined: the registers belong to the loop above.
+    /// Goes on in the table that a descriptor names. Not inlined, and handed its halves: the registers
+    /// belong to the loop above.
     #[inline(never)]
-    fn walk_table(&self, desc: Descriptor, mut walk: Walk<'_>) -> Result<(), QueueError> {
-        let (table, entries) = walk.table(&desc, self.indirect)?;
+    fn walk_table(&self, address: u64, rest: u64, mut walk: Walk<'_>) -> Result<(), QueueError> {
+        let (table, entries) = walk.table(descriptor(address, rest), self.indirect)?;
         let mut index = 0;
         loop {
-            let desc = descriptor(&table, entries, index)?;
+            let [address, rest] = load(&table, entries, index)?;
+            let desc = descriptor(address, rest);
             if desc.is_table() {
                 return Err(QueueError::Indirect("a table inside a table"));
             }
-            walk.add(&desc)?;
+            walk.add(desc)?;
             if !desc.has_next() {
                 return Ok(());
             }
@@ -223,12 +226,17 @@ fn parts(params: &QueueParams, memory: &mut Translator) -> Result<Parts, QueueEr
     ))
 }
 
+/// The halves of a descriptor.
 #[inline]
-fn descriptor(table: &Table, size: u16, index: u16) -> Result<Descriptor, QueueError> {
+fn load(table: &Table, size: u16, index: u16) -> Result<[u64; 2], QueueError> {
     if index >= size {
         return Err(QueueError::DescriptorIndex { index, size });
     }
-    let [address, rest] = table.load_pair(DESC_SIZE * usize::from(index));
+    Ok(table.load_pair(DESC_SIZE * usize::from(index)))
+}
+
+#[inline]
+fn descriptor(address: u64, rest: u64) -> Descriptor {
     let (len, flags, link) = (rest as u32, (rest >> 32) as u16, (rest >> 48) as u16);
-    Ok(Descriptor { address, len, flags, link })
+    Descriptor { address, len, flags, link }
 }
