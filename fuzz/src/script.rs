@@ -120,6 +120,8 @@ pub(crate) enum Length {
     Long(u16),
     Descriptors(u8),
     Any(u32),
+    /// Little less than 2³².
+    Most(u8),
 }
 
 impl Length {
@@ -129,6 +131,7 @@ impl Length {
             Self::Long(len) => len.into(),
             Self::Descriptors(count) => 16 * u32::from(count % 48),
             Self::Any(len) => len,
+            Self::Most(less) => u32::MAX - u32::from(less),
         }
     }
 }
