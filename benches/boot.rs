@@ -74,7 +74,7 @@ mod measure {
                 row(what, "exits", count(&ours, counter)?, count(&peer, counter)?);
             }
         }
-        Ok(publish("boot", &rows)?)
+        Ok(publish("boot", &rows, None)?)
     }
 
     fn millis(boot: &Boot) -> f64 {

@@ -13,6 +13,7 @@
 //! | [`kvm`] | `cubie-arm-kvm` | the hypervisor layer on KVM for ARM (empty on other processors) |
 //! | [`net`], [`blk`], [`console`], [`rng`] | `cubie-virtio-…` | the devices |
 //! | [`vmm`] | `cubie-vmm` | layout, loaders, device tree, machine |
+//! | [`lkvm`] | here | options in the manner of LKVM |
 //!
 //! How they are put together is best seen in the example `cubietruck-vm`, a small VMM in the manner of
 //! LKVM; how they hold together is in `ARCHITECTURE.md`.
@@ -26,6 +27,8 @@
 //! assert_eq!(layout::virtio_spi(0), Spi::new(128));
 //! ```
 #![forbid(unsafe_code)]
+
+pub mod lkvm;
 
 pub use cubie_arm_kvm as kvm;
 pub use cubie_hv as hv;

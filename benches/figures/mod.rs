@@ -17,20 +17,31 @@ pub(crate) struct Row {
     pub(crate) peer_name: &'static str,
 }
 
-/// Prints the table and writes `target/figures/NAME.json`. Lower is better in all rows.
-pub(crate) fn publish(name: &str, rows: &[Row]) -> std::io::Result<()> {
+/// Prints the table and writes `target/figures/NAME.json`. Lower is better in all rows. A benchmark with a
+/// table of another shape gives it as Markdown, which goes to `NAME.md` beside the rows.
+pub(crate) fn publish(name: &str, rows: &[Row], table: Option<&str>) -> std::io::Result<()> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/figures");
+    std::fs::create_dir_all(&folder)?;
+    match table {
+        None => print(name, rows),
+        Some(table) => {
+            println!("\n{table}");
+            std::fs::write(folder.join(format!("{name}.md")), table)?;
+        }
+    }
+    let file = folder.join(format!("{name}.json"));
+    std::fs::write(&file, json(rows))?;
+    println!("\nwritten to {}", file.display());
+    Ok(())
+}
+
+fn print(name: &str, rows: &[Row]) {
     let width = rows.iter().map(|row| row.row.chars().count()).max().unwrap_or(0);
     let peer_name = rows.first().map_or("", |row| row.peer_name);
     println!("\n{:width$}  {:>12}  {peer_name:>12}  {:>6}", name, "cubie", "ratio");
     for Row { row, ours, peer, unit, .. } in rows {
         println!("{row:width$}  {ours:>12.0}  {peer:>12.0}  {:>6.2}  {unit}", ours / peer);
     }
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/figures");
-    std::fs::create_dir_all(&folder)?;
-    let file = folder.join(format!("{name}.json"));
-    std::fs::write(&file, json(rows))?;
-    println!("\nwritten to {}", file.display());
-    Ok(())
 }
 
 fn json(rows: &[Row]) -> String {

@@ -1,9 +1,12 @@
 //! The options become devices and a machine, which runs until it is over.
 
-use std::io::Write;
+use std::fs::Permissions;
+use std::io::{self, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::mpsc::{Receiver, channel};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::{fs, thread};
 
 use anyhow::Context;
@@ -11,13 +14,14 @@ use cubie::blk::{Blk, RawFile, Serial};
 use cubie::console::{Messages, Resizer, Terminal, TerminalEvent};
 use cubie::hv::Gic;
 use cubie::kvm::{GuestMode, Kvm, VmConfig};
+use cubie::lkvm::{DiskOption, NetworkOption};
 use cubie::net::{Mac, Net, Tap};
 use cubie::rng::{HostEntropy, Rng};
 use cubie::virtio::{Features, VirtioDevice};
 use cubie::vmm::loader::{FileError, KERNEL_LIMIT, Kernel, read_file};
-use cubie::vmm::{Arch, Machine, MachineConfig, Outcome, Stopper, Uart, layout};
+use cubie::vmm::{Arch, Machine, MachineConfig, Outcome, Remote, Uart, layout};
 
-use crate::cli::{Cli, Console, Disk, Network, Ring};
+use crate::cli::{Cli, Console, Ring};
 
 type Devices = Vec<Box<dyn VirtioDevice>>;
 
@@ -47,34 +51,50 @@ pub(crate) fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         }
     };
     let mut greeting = Some(greeting(cli, &config, &taps));
-    let control = Control::new(events, resizer);
+    let remote = Remote::default();
+    let asked = obey(events, resizer, remote.clone());
     // A restart is a new machine with the same devices.
     loop {
-        let machine =
-            Machine::build(kvm.create_vm(hardware(cli))?, &config, devices, uart.clone())?;
+        let vm = kvm.create_vm(hardware(cli)).with_context(|| cli.hardware_options())?;
+        let machine = Machine::build(vm, &config, devices, uart.clone())?;
         if let Some(path) = &cli.dump_dtb {
-            return fs::write(path, machine.dtb())
+            return write_whole(path, machine.dtb())
                 .map(|()| ExitCode::SUCCESS)
                 .with_context(|| format!("--dump-dtb {}", path.display()));
         }
         if let Some(greeting) = greeting.take() {
             let _ = writeln!(Messages, "{greeting}");
         }
-        control.steers(machine.stopper());
+        remote.steer(machine.stopper());
         let (outcome, stopped) = machine.run()?;
         devices = stopped;
         match outcome {
             Outcome::Reset => {}
             Outcome::Off => return Ok(ExitCode::SUCCESS),
-            Outcome::Quit => return Ok(control.verdict()),
+            Outcome::Quit => return Ok(asked.get().copied().unwrap_or_default().into()),
             Outcome::Crash(how) => anyhow::bail!("the guest crashed: {how}"),
         }
     }
 }
 
+/// Writes a file so that there is either all of it or what was there before.
+fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    // A link or a device, such as /dev/stdout, is written and not replaced.
+    if path.symlink_metadata().is_ok_and(|there| !there.is_file()) {
+        return fs::write(path, bytes);
+    }
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let mode = Permissions::from_mode(0o666); // less the umask, as for any file
+    let mut part =
+        tempfile::Builder::new().permissions(mode).tempfile_in(folder.unwrap_or(Path::new(".")))?;
+    part.write_all(bytes)?;
+    part.persist(path)?;
+    Ok(())
+}
+
 fn configure(cli: &Cli) -> anyhow::Result<MachineConfig> {
     let path = cli.kernel.as_deref().context("--kernel FILE is missing")?;
-    let kernel = Kernel::from_bytes(read_file("--kernel", path, KERNEL_LIMIT)?, cli.arch.into())
+    let kernel = Kernel::from_bytes(read_file("--kernel", path, KERNEL_LIMIT)?, cli.arch)
         .with_context(|| path.display().to_string())?;
     let limit = usize::try_from(cli.mem.0)?;
     let read = |path| {
@@ -99,7 +119,7 @@ fn configure(cli: &Cli) -> anyhow::Result<MachineConfig> {
 }
 
 fn hardware(cli: &Cli) -> VmConfig {
-    let guest = match cli.arch.into() {
+    let guest = match cli.arch {
         Arch::Armv7 => GuestMode::Aarch32,
         Arch::Arm64 => GuestMode::Aarch64,
     };
@@ -110,13 +130,13 @@ fn hardware(cli: &Cli) -> VmConfig {
     VmConfig { guest, gic, vcpus: cli.cpus }
 }
 
-fn add_disks(devices: &mut Devices, disks: &[Disk]) -> anyhow::Result<()> {
-    for Disk { path, read_only } in disks {
+fn add_disks(devices: &mut Devices, disks: &[DiskOption]) -> anyhow::Result<()> {
+    for DiskOption { path, read_only } in disks {
         let file = RawFile::open(path, *read_only).context("--disk")?;
         devices.push(Box::new(Blk::new(file, Serial::of_file(path))));
     }
     if disks.is_empty() {
-        // It has no name any more as soon as it is open, so that it is gone at the end whatever happens.
+        // Open and without a name, it is gone at the end whatever happens.
         let blank = tempfile::NamedTempFile::new().context("a blank disk")?;
         blank.as_file().set_len(64 << 20).context("a blank disk")?;
         let file = RawFile::open(blank.path(), false).context("a blank disk")?;
@@ -128,11 +148,13 @@ fn add_disks(devices: &mut Devices, disks: &[Disk]) -> anyhow::Result<()> {
 /// Returns the names of the host's interfaces.
 fn add_networks(devices: &mut Devices, cli: &Cli) -> anyhow::Result<Vec<String>> {
     let mut names = vec![];
-    for (index, network) in cli.network.iter().enumerate() {
-        if let Network::Tap { name, mac } = network {
+    // Each card has its tap's name in its address, so that VMs of one name differ on a bridge.
+    let made = |tap: &Tap| Mac::made_from(&format!("{} {}", cli.name, tap.name()));
+    for network in &cli.network {
+        if let NetworkOption::Tap { name, mac } = network {
             let tap = Tap::open(name.as_deref()).context("--network mode=tap,tapif=NAME")?;
             names.push(tap.name().to_owned());
-            let mac = mac.unwrap_or_else(|| Mac::made_from(&format!("{} {index}", cli.name)));
+            let mac = mac.unwrap_or_else(|| made(&tap));
             devices.push(Box::new(Net::new(tap, mac)));
         }
     }
@@ -140,7 +162,8 @@ fn add_networks(devices: &mut Devices, cli: &Cli) -> anyhow::Result<Vec<String>>
         match Tap::open(None) {
             Ok(tap) => {
                 names.push(tap.name().to_owned());
-                devices.push(Box::new(Net::new(tap, Mac::made_from(&cli.name))));
+                let mac = made(&tap);
+                devices.push(Box::new(Net::new(tap, mac)));
             }
             Err(error) => eprintln!("cubietruck-vm: no network card: {error}"),
         }
@@ -158,49 +181,27 @@ fn greeting(cli: &Cli, config: &MachineConfig, taps: &[String]) -> String {
     format!("{name}: {kernel}, {cpus}, {mib} MiB, {network}; Ctrl-A x quits, Ctrl-A c helps")
 }
 
-/// What the person at the terminal wants, for the machine that runs now.
-struct Control(Arc<Mutex<Wish>>);
-
-#[derive(Default)]
-struct Wish {
-    machine: Option<Stopper>,
-    /// The exit status, once the end was asked for.
-    end: Option<u8>,
-}
-
-impl Control {
-    fn new(events: Receiver<TerminalEvent>, resizer: Option<Resizer>) -> Self {
-        let wish = Arc::new(Mutex::new(Wish::default()));
-        let shared = Arc::clone(&wish);
-        thread::spawn(move || {
-            for event in events {
-                let end = match event {
-                    TerminalEvent::Resized(size) => {
-                        resizer.iter().for_each(|resizer| resizer.resize(size));
-                        continue;
-                    }
-                    TerminalEvent::Quit => 0,
-                    TerminalEvent::Terminated(signal) => 128 + signal as u8,
-                };
-                let mut wish = shared.lock().expect("no panic holds it");
-                wish.end.get_or_insert(end);
-                wish.machine.iter().for_each(Stopper::stop);
-            }
-        });
-        Self(wish)
-    }
-
-    /// From now on this machine is the one to be stopped; at once, if that was asked for before.
-    fn steers(&self, machine: Stopper) {
-        let mut wish = self.0.lock().expect("no panic holds it");
-        if wish.end.is_some() {
-            machine.stop();
+/// Does what the person at the terminal wants; the value is the exit status, once the end was asked for.
+fn obey(
+    events: Receiver<TerminalEvent>,
+    resizer: Option<Resizer>,
+    remote: Remote,
+) -> Arc<OnceLock<u8>> {
+    let asked = Arc::new(OnceLock::new());
+    let end = Arc::clone(&asked);
+    thread::spawn(move || {
+        for event in events {
+            let status = match event {
+                TerminalEvent::Resized(size) => {
+                    resizer.iter().for_each(|resizer| resizer.resize(size));
+                    continue;
+                }
+                TerminalEvent::Quit => 0,
+                TerminalEvent::Terminated(signal) => 128 + signal as u8,
+            };
+            end.get_or_init(|| status);
+            remote.stop();
         }
-        wish.machine = Some(machine);
-    }
-
-    fn verdict(&self) -> ExitCode {
-        let wish = self.0.lock().expect("no panic holds it");
-        ExitCode::from(wish.end.unwrap_or_default())
-    }
+    });
+    asked
 }

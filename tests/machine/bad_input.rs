@@ -79,6 +79,7 @@ fn initrds_that_do_not_fit_or_are_not_there() {
     let folder = tempfile::tempdir().unwrap();
     let large = arg(blank(&folder, "large", 600 << 20));
     refused(&format!("--arch arm64 -i {large}"), &["--initrd", "--mem"]);
+    refused("-i /dev/null", &["--initrd", "/dev/null", "empty"]);
     refused("-i /no/such/initrd", &["--initrd", "/no/such/initrd", "No such file"]);
 }
 
@@ -91,6 +92,9 @@ fn disks_that_cannot_be_used() {
     misunderstood("-d ,ro", &["--disk", "PATH"]);
     let empty = arg(blank(&folder, "empty", 0));
     refused(&format!("-d {empty}"), &["--disk", "empty"]);
+    let twice = arg(blank(&folder, "twice", 1 << 20));
+    refused(&format!("-d {twice} -d {twice}"), &["--disk", "twice", "in use", "«,ro»"]);
+    refused(&format!("-d {twice},ro -d {twice}"), &["--disk", "twice", "in use"]);
 }
 
 #[test]
@@ -112,6 +116,7 @@ fn cpus_beyond_the_gics_eight() {
 fn networks_that_cannot_be() {
     misunderstood("-n mode=pigeon", &["--network", "«pigeon»"]);
     misunderstood("-n mode=tap,guest_mac=nonsense", &["--network", "guest_mac"]);
+    misunderstood("-n mode=none,tapif=tap0", &["--network", "leave out tapif"]);
     misunderstood("-n mode=tap,colour=red", &["--network", "«colour=red»"]);
     refused("-n mode=tap,tapif=a-name-that-is-far-too-long", &["tapif"]);
     let mut holder = hold_tap("cubiebusy");
@@ -135,16 +140,39 @@ fn hold_tap(name: &str) -> std::process::Child {
 
 #[test]
 fn a_host_without_kvm() {
-    refused_in("mount --bind /dev/null /dev/kvm", &["/dev/kvm"]);
-    refused_in("mount -t tmpfs none /dev", &["/dev/kvm"]);
+    let args = "--network none";
+    refused_in("-m", "mount --bind /dev/null /dev/kvm", args, &["/dev/kvm"]);
+    refused_in("-m", "mount -t tmpfs none /dev", args, &["/dev/kvm"]);
 }
 
-/// Expects a refusal in a mount namespace where `change` was made first.
+#[test]
+fn a_kvm_that_is_not_permitted() {
+    // Nobody may open it: its owner is unknown in the namespace, whose root has no right over it.
+    let folder = tempfile::tempdir_in("/run").unwrap();
+    let locked = arg(folder.path().join("kvm"));
+    host(&format!("touch {locked} && chmod 000 {locked} && chown 1:1 {locked}"));
+    let change = format!("mount --bind {locked} /dev/kvm");
+    refused_in("-rmU", &change, "--network none", &["/dev/kvm may not be opened"]);
+}
+
+#[test]
+fn a_tap_that_is_not_permitted() {
+    refused_in("-rU", "true", "-n mode=tap", &["--network", "not permitted", "ip tuntap add"]);
+}
+
+#[test]
+fn a_disk_that_is_not_writable() {
+    let change = "mount -t tmpfs none /run && truncate -s 1M /run/disk && mount -o remount,ro /run";
+    refused_in("-m", change, "-n none -d /run/disk", &["--disk", "Read-only", "«,ro»"]);
+}
+
+/// Expects a refusal in a namespace of its own (an option of unshare) where `change` was made first.
 #[track_caller]
-fn refused_in(change: &str, words: &[&str]) {
+fn refused_in(namespace: &str, change: &str, args: &str, words: &[&str]) {
     let program = arg(example("").get_program());
-    let script = format!("{change} && exec {program} --arch arm64 --network none");
-    let output = std::process::Command::new("unshare").args(["-m", "sh", "-c", &script]).output();
+    let script = format!("{change} && exec {program} --arch arm64 {args}");
+    let mut command = std::process::Command::new("unshare");
+    let output = command.args([namespace, "sh", "-c", &script]).stdin(Stdio::null()).output();
     let output = output.unwrap();
     let text = String::from_utf8(output.stderr).unwrap();
     assert!(!output.status.success() && output.status.code().is_some(), "{change}: accepted");
@@ -162,5 +190,19 @@ fn a_device_tree_is_written_and_nothing_starts() {
     assert!(status.success());
     let bytes = std::fs::read(&dtb).unwrap();
     assert_eq!(bytes[..4], [0xd0, 0x0d, 0xfe, 0xed]);
-    refused("--network none --dump-dtb /no/such/folder/x.dtb", &["--dump-dtb"]);
+    refused("--network none --dump-dtb /no/such/folder/x.dtb", &["--dump-dtb", "/no/such/folder"]);
+    refused("--network none --dump-dtb /dev/full", &["--dump-dtb /dev/full", "No space"]);
+}
+
+#[test]
+fn a_device_tree_that_cannot_be_written_leaves_what_was_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let dtb = folder.path().join("board.dtb");
+    let small = arg(folder.path());
+    // Room for one page, which is taken.
+    host(&format!("mount -t tmpfs -o size=4k none {small} && echo before >{small}/board.dtb"));
+    refused(&format!("--network none --dump-dtb {}", arg(&dtb)), &["--dump-dtb", "No space"]);
+    let files = std::fs::read_dir(folder.path()).unwrap().count();
+    assert_eq!((std::fs::read(&dtb).unwrap(), files), (b"before\n".to_vec(), 1));
+    host(&format!("umount {small}"));
 }

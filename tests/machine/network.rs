@@ -42,6 +42,14 @@ pub(crate) fn reaches_its_host(arch: &str, ring: &str, tap: &str) {
     host(&format!("! ip link show {tap} 2>/dev/null"));
 }
 
+#[test]
+fn two_vms_of_one_name_have_different_addresses() {
+    let mut vms =
+        ["cubie5", "cubie6"].map(|tap| Vm::boot(ARM64, &format!("-n mode=tap,tapif={tap}")));
+    let [one, other] = vms.each_mut().map(|vm| vm.run("cat /sys/class/net/eth0/address"));
+    assert_ne!(one, other);
+}
+
 fn listen() -> TcpListener {
     TcpListener::bind("10.77.0.1:0").unwrap()
 }

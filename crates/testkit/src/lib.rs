@@ -8,7 +8,7 @@
 //! * [`Guest`]: the guest's memory. One a thread, since drivers find it by their thread.
 //! * [`Slot`]: a place that a device is plugged into, with its interrupt and the way back out.
 //! * [`RegisterTransport`], [`GuestHal`]: what the drivers of `virtio_drivers` are generic over.
-//! * [`RawDriver`]: rings written by hand, for what no decent driver does.
+//! * [`RawDriver`]: any buffers at all, in split rings and packed ones, for what no decent driver does.
 //! * [`within`]: ends a test whose driver waits for ever.
 //!
 //! # A test, step by step
@@ -57,9 +57,10 @@ mod raw;
 mod slot;
 mod transport;
 
+pub use cubie_virtq::driver::Buffer as Descriptor;
 pub use deadline::within;
 pub use guest::{Guest, RAM_BASE};
 pub use hal::GuestHal;
-pub use raw::{Descriptor, RawDriver, Used};
+pub use raw::{RawDriver, Used};
 pub use slot::Slot;
 pub use transport::RegisterTransport;

@@ -4,12 +4,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use cubie_mmio_bus::MmioDevice;
-use cubie_virtio_core::{Config, MmioTransport, VirtioDevice};
+use cubie_virtio_core::{Config, Features, MmioTransport, VirtioDevice};
 use cubie_vm_irq::Interrupt;
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 use vmm_sys_util::poll::PollContext;
 
 use crate::{Guest, RegisterTransport};
+
+/// What a driver can choose from for its rings: all that there is.
+const RINGS: Features = Features::RING.with(Features::PACKED).with(Features::IN_ORDER);
 
 /// A device's place in the guest: its registers, its interrupt, and the way back out.
 pub struct Slot {
@@ -31,7 +34,8 @@ impl Slot {
         let config = device.config().clone();
         let interrupt = Interrupt::new(line.try_clone().expect("the same eventfd"));
         let registers = MmioTransport::new(device, guest.memory().clone(), interrupt)
-            .expect("eventfds for the kicks");
+            .expect("eventfds for the kicks")
+            .with_rings(RINGS);
         let registers = Mutex::new(Registers::new(Some(registers)));
         Self { guest, registers, config, line }
     }

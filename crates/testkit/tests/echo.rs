@@ -155,20 +155,22 @@ fn the_latest_driver_is_not_disturbed_by_the_one_before() {
 }
 
 #[test]
-fn a_raw_driver_writes_rings_by_hand() {
+fn a_raw_driver_offers_what_it_is_told_to() {
     let guest = Guest::new();
-    let slot = guest.plug(pattern());
-    let mut raw = RawDriver::new(&slot, Features::default(), &[4]);
-    let at = guest.buffer(8);
-    for round in 0..20 {
-        let buffers = [at, at.unchecked_add(4)].map(|at| Descriptor::writable(at.0, 4));
-        let head = u32::from(raw.offer(0, &buffers));
-        assert_eq!(raw.wait_used(0, DEADLINE), Used { head, written: 7 });
-        assert_eq!(head, round * 2 % 4);
+    let packed = Features::PACKED;
+    for features in [Features::default(), packed, packed.with(Features::IN_ORDER)] {
+        let slot = guest.plug(pattern());
+        let mut raw = RawDriver::new(&slot, features, &[4]);
+        let at = guest.buffer(8);
+        for round in 0..20 {
+            let buffers = [at, at.unchecked_add(4)].map(|at| Descriptor::writable(at.0, 4));
+            let head = u32::from(raw.offer(0, &buffers));
+            assert_eq!(raw.wait_used(0, DEADLINE), Used { head, written: 7 }, "round {round}");
+        }
+        assert_eq!(guest.memory().read_obj::<u8>(at).unwrap(), PATTERN);
+        raw.offer(0, &[Descriptor::writable(RAM_BASE - 1, 8)]);
+        slot.wait_interrupt(DEADLINE);
     }
-    assert_eq!(guest.memory().read_obj::<u8>(at).unwrap(), PATTERN);
-    raw.offer(0, &[Descriptor::writable(RAM_BASE - 1, 8)]);
-    slot.wait_interrupt(DEADLINE);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use virtio_bindings::virtio_blk::{
     VIRTIO_BLK_F_BLK_SIZE, VIRTIO_BLK_F_FLUSH, VIRTIO_BLK_F_RO, VIRTIO_BLK_F_SEG_MAX,
 };
 
-use crate::handler::BlkHandler;
+use crate::handler::{BlkHandler, Complaints};
 use crate::protocol::config_space;
 use crate::{BlockBackend, Serial};
 
@@ -23,6 +23,7 @@ pub struct Blk<B: BlockBackend> {
     config: Config,
     features: Features,
     serial: Serial,
+    complaints: Complaints,
     station: Station<B, BlkHandler<B>>,
 }
 
@@ -39,6 +40,7 @@ impl<B: BlockBackend> Blk<B> {
             config: Config::new(config_space(backend.size(), SEG_MAX)),
             features,
             serial,
+            complaints: Complaints::default(),
             station: Station::Parked(backend),
         }
     }
@@ -65,8 +67,8 @@ impl<B: BlockBackend> VirtioDevice for Blk<B> {
         let queue = queues.take(0)?;
         // A driver that cannot flush expects every write to last (VIRTIO 1.4 §5.2.6.2).
         let through = !features.has_bit(VIRTIO_BLK_F_FLUSH);
-        let serial = self.serial;
-        let build = |backend| BlkHandler::new(backend, queue, serial, through);
+        let (serial, complaints) = (self.serial, self.complaints.clone());
+        let build = |backend| BlkHandler::new(backend, queue, serial, through, complaints);
         self.station.start("virtio-blk", build, |handler| handler.park().0)?;
         Ok(())
     }

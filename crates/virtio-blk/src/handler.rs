@@ -1,6 +1,8 @@
 //! The data plane.
 
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use cubie_virtio_core::{Handler, QueueState, Source, Virtqueue};
 use cubie_virtq::{Chain, Drained, Serve};
@@ -18,6 +20,9 @@ const FINISHED: u32 = 1;
 /// still be stopped.
 const MOST_BYTES_A_TURN: usize = 16 << 20;
 
+/// What it counts for in that when the disk itself is waited for, by a flush or a write that goes through.
+const BYTES_A_FLUSH: usize = 1 << 20;
+
 #[derive(Debug)]
 pub(crate) struct BlkHandler<B> {
     backend: B,
@@ -29,8 +34,14 @@ pub(crate) struct BlkHandler<B> {
 }
 
 impl<B: BlockBackend> BlkHandler<B> {
-    pub(crate) fn new(backend: B, queue: Virtqueue, serial: Serial, through: bool) -> Self {
-        Self { backend, queue, serial, through, complaints: Complaints::default() }
+    pub(crate) fn new(
+        backend: B,
+        queue: Virtqueue,
+        serial: Serial,
+        through: bool,
+        complaints: Complaints,
+    ) -> Self {
+        Self { backend, queue, serial, through, complaints }
     }
 
     /// What outlives the worker, when nothing is in flight any more.
@@ -58,11 +69,11 @@ impl<B: BlockBackend> BlkHandler<B> {
             }
             let answer = match disk.admit(chain) {
                 Ok(mut request) => {
-                    let len = request.data().len();
+                    let cost = cost(&mut request);
                     let Some(completion) = backend.submit(request) else {
                         return Serve::Later;
                     };
-                    left = left.saturating_sub(len);
+                    left = left.saturating_sub(cost);
                     complaints.note(&completion.result);
                     completion.answer()
                 }
@@ -105,6 +116,15 @@ impl<B: BlockBackend> Handler for BlkHandler<B> {
         }
         self.collect();
     }
+}
+
+/// In bytes of payload.
+fn cost(request: &mut Request) -> usize {
+    let waits = match request.operation() {
+        Operation::Flush | Operation::Write { through: true, .. } => BYTES_A_FLUSH,
+        Operation::Read { .. } | Operation::Write { .. } => 0,
+    };
+    request.data().len() + waits
 }
 
 /// What a request is checked against.
@@ -155,18 +175,15 @@ impl Disk<'_> {
     }
 }
 
-/// Tells the log of the first host error since the start: a guest can repeat what fails as often as it
-/// likes.
-#[derive(Debug, Default)]
-struct Complaints {
-    made: bool,
-}
+/// Tells the log of the disk's first host error: a guest can repeat what fails, and start the device anew,
+/// as often as it likes. Clones share what was said.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Complaints(Arc<AtomicBool>);
 
 impl Complaints {
-    fn note(&mut self, result: &io::Result<()>) {
+    fn note(&self, result: &io::Result<()>) {
         match result {
-            Err(error) if !self.made => {
-                self.made = true;
+            Err(error) if !self.0.swap(true, Ordering::Relaxed) => {
                 tracing::warn!(%error, "the host failed a disk request: the guest gets I/O errors");
             }
             Err(error) => tracing::debug!(%error, "the host failed a disk request"),

@@ -253,3 +253,24 @@ fn a_file_that_can_only_be_read_says_what_to_add() {
     assert!(error.to_string().ends_with("add «,ro» to use it read-only"), "{error}");
     assert!(RawFile::open(program, true).unwrap().is_read_only());
 }
+
+#[test]
+fn a_disk_that_is_written_is_nobody_elses() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("disk");
+    File::create(&path).unwrap().set_len(4096).unwrap();
+    let refused = |read_only| {
+        let error = RawFile::open(&path, read_only).unwrap_err();
+        assert!(matches!(&error, OpenError::InUse { path: named } if *named == path), "{error:?}");
+        let said = format!("disk {}: is in use by another VM", path.display());
+        assert!(error.to_string().starts_with(&said), "{error}");
+    };
+    let writer = RawFile::open(&path, false).unwrap();
+    refused(false);
+    refused(true);
+    drop(writer);
+    let readers = [(); 2].map(|()| RawFile::open(&path, true).unwrap());
+    refused(false);
+    drop(readers);
+    RawFile::open(&path, false).unwrap();
+}

@@ -17,17 +17,29 @@ fn serial() -> Serial {
     "a-disk-for-tests".parse().unwrap()
 }
 
+/// As many sectors, each filled with the byte given.
+fn sectors(fill: &[u8]) -> Vec<u8> {
+    fill.iter().flat_map(|byte| [*byte; SECTOR_SIZE]).collect()
+}
+
 /// A file whose every sector is filled with its number.
-fn numbered(sectors: u8) -> NamedTempFile {
+fn numbered(count: u8) -> NamedTempFile {
     let file = NamedTempFile::new().unwrap();
-    let bytes: Vec<u8> = (0..sectors).flat_map(|n| [n; SECTOR_SIZE]).collect();
-    fs::write(file.path(), bytes).unwrap();
+    fs::write(file.path(), sectors(&Vec::from_iter(0..count))).unwrap();
     file
 }
 
-fn plug(file: &NamedTempFile, read_only: bool) -> Slot {
-    let disk = RawFile::open(file.path(), read_only).unwrap();
-    Guest::new().plug(Box::new(Blk::new(disk, serial())))
+/// What `test` does with a disk on `file`, in time.
+fn with_disk(
+    file: NamedTempFile,
+    read_only: bool,
+    test: impl FnOnce(&NamedTempFile, &mut Driver) + Send + 'static,
+) {
+    within(DEADLINE, move || {
+        let disk = RawFile::open(file.path(), read_only).unwrap();
+        let slot = Guest::new().plug(Box::new(Blk::new(disk, serial())));
+        test(&file, &mut drive(&slot));
+    });
 }
 
 fn drive(slot: &Slot) -> Driver {
@@ -36,47 +48,35 @@ fn drive(slot: &Slot) -> Driver {
 
 #[test]
 fn a_file_is_read_where_it_was_asked_for() {
-    within(DEADLINE, || {
-        let file = numbered(16);
-        let slot = plug(&file, false);
-        let mut disk = drive(&slot);
+    with_disk(numbered(16), false, |_, disk| {
         assert_eq!((disk.capacity(), disk.readonly()), (16, false));
         let mut bytes = [0xee; 3 * SECTOR_SIZE];
         disk.read_blocks(13, &mut bytes).unwrap();
-        assert_eq!(bytes.to_vec(), [[13; 512], [14; 512], [15; 512]].concat());
+        assert_eq!(bytes.to_vec(), sectors(&[13, 14, 15]));
     });
 }
 
 #[test]
 fn what_is_written_and_flushed_is_in_the_file_and_nothing_else_has_changed() {
-    within(DEADLINE, || {
-        let file = numbered(4);
-        let slot = plug(&file, false);
-        let mut disk = drive(&slot);
+    with_disk(numbered(4), false, |file, disk| {
         disk.write_blocks(1, &[0xaa; 2 * SECTOR_SIZE]).unwrap();
         disk.flush().unwrap();
-        let expected = [[0; 512], [0xaa; 512], [0xaa; 512], [3; 512]].concat();
-        assert!(fs::read(file.path()).unwrap() == expected);
+        assert!(fs::read(file.path()).unwrap() == sectors(&[0, 0xaa, 0xaa, 3]));
     });
 }
 
 #[test]
 fn the_disk_says_who_it_is() {
-    within(DEADLINE, || {
-        let file = numbered(1);
-        let slot = plug(&file, false);
+    with_disk(numbered(1), false, |_, disk| {
         let mut id = [0xee; 20];
-        assert_eq!(drive(&slot).device_id(&mut id), Ok(16));
+        assert_eq!(disk.device_id(&mut id), Ok(16));
         assert_eq!(&id, b"a-disk-for-tests\0\0\0\0");
     });
 }
 
 #[test]
 fn a_read_only_disk_says_so_and_refuses_writes() {
-    within(DEADLINE, || {
-        let file = numbered(2);
-        let slot = plug(&file, true);
-        let mut disk = drive(&slot);
+    with_disk(numbered(2), true, |_, disk| {
         assert!(disk.readonly());
         assert_eq!(disk.write_blocks(0, &[0xaa; SECTOR_SIZE]), Err(Error::IoError));
         disk.flush().unwrap();
@@ -108,11 +108,8 @@ fn a_disk_keeps_its_bytes_across_resets_and_another_slot() {
 
 #[test]
 fn thousands_of_requests_of_all_sizes_leave_file_and_memory_the_same() {
-    within(DEADLINE, || {
-        let file = numbered(255);
+    with_disk(numbered(255), false, |file, disk| {
         let mut model = fs::read(file.path()).unwrap();
-        let slot = plug(&file, false);
-        let mut disk = drive(&slot);
         for n in 0..3000usize {
             let (sector, count) = (n * 37 % 200, 1 + n * 11 % 55);
             let range = sector * SECTOR_SIZE..(sector + count) * SECTOR_SIZE;
@@ -132,30 +129,25 @@ fn thousands_of_requests_of_all_sizes_leave_file_and_memory_the_same() {
 
 #[test]
 fn a_file_truncated_under_us_fails_what_is_gone_and_nothing_else() {
-    within(DEADLINE, || {
-        let file = numbered(16);
-        let slot = plug(&file, false);
-        let mut disk = drive(&slot);
+    with_disk(numbered(16), false, |file, disk| {
         file.as_file().set_len(4 * SECTOR_SIZE as u64 + 100).unwrap();
         let mut bytes = [0xee; 2 * SECTOR_SIZE];
         for gone in [3, 4, 8, 14] {
             assert_eq!(disk.read_blocks(gone, &mut bytes), Err(Error::IoError), "sector {gone}");
         }
         disk.read_blocks(2, &mut bytes).unwrap();
-        assert_eq!(bytes.to_vec(), [[2; 512], [3; 512]].concat());
+        assert_eq!(bytes.to_vec(), sectors(&[2, 3]));
         disk.write_blocks(8, &[0xaa; SECTOR_SIZE]).unwrap();
         disk.read_blocks(7, &mut bytes).unwrap();
-        assert_eq!(bytes.to_vec(), [[0; 512], [0xaa; 512]].concat());
+        assert_eq!(bytes.to_vec(), sectors(&[0, 0xaa]));
     });
 }
 
 #[test]
 fn the_last_bytes_of_a_file_are_left_alone() {
-    within(DEADLINE, || {
-        let file = numbered(2);
-        file.as_file().set_len(3 * SECTOR_SIZE as u64 - 1).unwrap();
-        let slot = plug(&file, false);
-        let mut disk = drive(&slot);
+    let file = numbered(2);
+    file.as_file().set_len(3 * SECTOR_SIZE as u64 - 1).unwrap();
+    with_disk(file, false, |file, disk| {
         assert_eq!(disk.capacity(), 2);
         assert_eq!(disk.write_blocks(2, &[1; SECTOR_SIZE]), Err(Error::IoError));
         assert_eq!(fs::metadata(file.path()).unwrap().len(), 3 * SECTOR_SIZE as u64 - 1);

@@ -49,13 +49,32 @@ impl Bench {
         self.page.0 + 16
     }
 
-    fn payload(&self) -> u64 {
-        self.page.0 + 512
+    /// A proper request: header, these buffers, status.
+    fn request(&self, payload: &[Descriptor]) -> Vec<Descriptor> {
+        let header = Descriptor::readable(self.header(), 16);
+        let status = Descriptor::writable(self.status(), 1);
+        [&[header], payload, &[status]].concat()
     }
 
-    /// Offers a request, and waits for it: bytes said to be written, and the status.
+    /// `len` bytes for the device to read.
+    fn data(&self, len: u32) -> Descriptor {
+        Descriptor::readable(self.page.0 + 512, len)
+    }
+
+    /// The same bytes, for the device to write.
+    fn room(&self, len: u32) -> Descriptor {
+        Descriptor::writable(self.page.0 + 512, len)
+    }
+
+    /// Makes a proper request, see [`Bench::ask_with`].
     #[track_caller]
-    fn ask(&mut self, kind: u32, sector: u64, buffers: &[Descriptor]) -> (u32, u8) {
+    fn ask(&mut self, kind: u32, sector: u64, payload: &[Descriptor]) -> (u32, u8) {
+        self.ask_with(kind, sector, &self.request(payload))
+    }
+
+    /// Offers any buffers, and waits for them: bytes said to be written, and the status.
+    #[track_caller]
+    fn ask_with(&mut self, kind: u32, sector: u64, buffers: &[Descriptor]) -> (u32, u8) {
         let memory = self.guest.memory();
         let at = |offset| self.page.unchecked_add(offset);
         memory.write_obj(kind.to_le(), at(0)).unwrap();
@@ -70,14 +89,15 @@ impl Bench {
     /// A proper read of sector 0, to see that the queue still works.
     #[track_caller]
     fn still_works(&mut self) {
-        let buffers = [
-            Descriptor::readable(self.header(), 16),
-            Descriptor::writable(self.payload(), 512),
-            Descriptor::writable(self.status(), 1),
-        ];
-        assert_eq!(self.ask(READ, 0, &buffers), (513, OK));
-        let bytes: [u8; 2] = self.guest.memory().read_obj(GuestAddress(self.payload())).unwrap();
-        assert_eq!(bytes, [0x11; 2]);
+        assert_eq!(self.ask(READ, 0, &[self.room(512)]), (513, OK));
+        assert_eq!(self.received(), [0x11; 2]);
+    }
+
+    /// What the device wrote first.
+    fn received<const N: usize>(&self) -> [u8; N] {
+        let mut bytes = [0; N];
+        self.guest.memory().read_slice(&mut bytes, self.page.unchecked_add(512)).unwrap();
+        bytes
     }
 }
 
@@ -89,10 +109,10 @@ fn a_chain_without_a_status_byte_comes_back_empty() {
         &[header][..],
         &[Descriptor::readable(bench.header(), 3)],
         &[Descriptor::readable(bench.header(), 0)],
-        &[header, Descriptor::readable(bench.payload(), 512)],
+        &[header, bench.data(512)],
         &[header, Descriptor::writable(bench.status(), 0)],
     ] {
-        assert_eq!(bench.ask(WRITE, 0, buffers), (0, UNTOUCHED), "{buffers:?}");
+        assert_eq!(bench.ask_with(WRITE, 0, buffers), (0, UNTOUCHED), "{buffers:?}");
     }
     bench.still_works();
 }
@@ -102,8 +122,8 @@ fn a_header_that_is_too_short_is_an_error() {
     let mut bench = Bench::new();
     let status = Descriptor::writable(bench.status(), 1);
     let short = Descriptor::readable(bench.header(), 15);
-    assert_eq!(bench.ask(FLUSH, 0, &[short, status]), (1, IO_ERROR));
-    assert_eq!(bench.ask(FLUSH, 0, &[status]), (1, IO_ERROR));
+    assert_eq!(bench.ask_with(FLUSH, 0, &[short, status]), (1, IO_ERROR));
+    assert_eq!(bench.ask_with(FLUSH, 0, &[status]), (1, IO_ERROR));
     bench.still_works();
 }
 
@@ -113,28 +133,26 @@ fn a_header_and_a_status_may_lie_in_any_buffers() {
     let (header, status) = (bench.header(), bench.status());
     let pieces = [(0, 1), (1, 7), (8, 8)].map(|(at, len)| Descriptor::readable(header + at, len));
     let status = [Descriptor::writable(status, 1), Descriptor::writable(status, 0)];
-    assert_eq!(bench.ask(FLUSH, 0, &[&pieces[..], &status].concat()), (1, OK));
+    assert_eq!(bench.ask_with(FLUSH, 0, &[&pieces[..], &status].concat()), (1, OK));
     let pieces = [&[Descriptor::readable(header, 16)][..], &status[1..], &status[..1]].concat();
-    assert_eq!(bench.ask(FLUSH, 0, &pieces), (1, OK));
+    assert_eq!(bench.ask_with(FLUSH, 0, &pieces), (1, OK));
 }
 
 #[test]
 fn sectors_and_lengths_that_are_not_on_the_disk_are_errors() {
     let mut bench = Bench::new();
-    let header = Descriptor::readable(bench.header(), 16);
-    let status = Descriptor::writable(bench.status(), 1);
     let giant = [SECTORS, SECTORS - 1, u64::MAX, u64::MAX / 512, u64::MAX / 512 + 1, 1 << 63];
     for sector in giant {
-        let room = Descriptor::writable(bench.payload(), 1024);
-        assert_eq!(bench.ask(READ, sector, &[header, room, status]), (0, IO_ERROR), "{sector:#x}");
-        let data = Descriptor::readable(bench.payload(), 1024);
-        assert_eq!(bench.ask(WRITE, sector, &[header, data, status]), (1, IO_ERROR), "{sector:#x}");
+        let room = bench.room(1024);
+        assert_eq!(bench.ask(READ, sector, &[room]), (0, IO_ERROR), "{sector:#x}");
+        let data = bench.data(1024);
+        assert_eq!(bench.ask(WRITE, sector, &[data]), (1, IO_ERROR), "{sector:#x}");
     }
     for len in [1, 511, 513] {
-        let room = Descriptor::writable(bench.payload(), len);
-        assert_eq!(bench.ask(READ, 0, &[header, room, status]), (0, IO_ERROR), "{len} bytes");
-        let data = Descriptor::readable(bench.payload(), len);
-        assert_eq!(bench.ask(WRITE, 0, &[header, data, status]), (1, IO_ERROR), "{len} bytes");
+        let room = bench.room(len);
+        assert_eq!(bench.ask(READ, 0, &[room]), (0, IO_ERROR), "{len} bytes");
+        let data = bench.data(len);
+        assert_eq!(bench.ask(WRITE, 0, &[data]), (1, IO_ERROR), "{len} bytes");
     }
     bench.still_works();
 }
@@ -142,12 +160,10 @@ fn sectors_and_lengths_that_are_not_on_the_disk_are_errors() {
 #[test]
 fn requests_of_no_length_do_nothing() {
     let mut bench = Bench::new();
-    let header = Descriptor::readable(bench.header(), 16);
-    let status = Descriptor::writable(bench.status(), 1);
     for kind in [READ, WRITE] {
-        assert_eq!(bench.ask(kind, 0, &[header, status]), (1, OK));
-        assert_eq!(bench.ask(kind, SECTORS, &[header, status]), (1, OK));
-        assert_eq!(bench.ask(kind, SECTORS + 1, &[header, status]), (1, IO_ERROR));
+        assert_eq!(bench.ask(kind, 0, &[]), (1, OK));
+        assert_eq!(bench.ask(kind, SECTORS, &[]), (1, OK));
+        assert_eq!(bench.ask(kind, SECTORS + 1, &[]), (1, IO_ERROR));
     }
     bench.still_works();
 }
@@ -155,14 +171,11 @@ fn requests_of_no_length_do_nothing() {
 #[test]
 fn payload_on_the_wrong_side_is_an_error_and_not_an_empty_request() {
     let mut bench = Bench::new();
-    let header = Descriptor::readable(bench.header(), 16);
-    let status = Descriptor::writable(bench.status(), 1);
-    let data = Descriptor::readable(bench.payload(), 512);
-    let room = Descriptor::writable(bench.payload(), 512);
-    assert_eq!(bench.ask(READ, 0, &[header, data, status]), (1, IO_ERROR));
-    assert_eq!(bench.ask(WRITE, 0, &[header, room, status]), (0, IO_ERROR));
+    let (data, room) = (bench.data(512), bench.room(512));
+    assert_eq!(bench.ask(READ, 0, &[data]), (1, IO_ERROR));
+    assert_eq!(bench.ask(WRITE, 0, &[room]), (0, IO_ERROR));
     for kind in [READ, WRITE] {
-        assert_eq!(bench.ask(kind, 0, &[header, data, room, status]), (0, IO_ERROR));
+        assert_eq!(bench.ask(kind, 0, &[data, room]), (0, IO_ERROR));
     }
     bench.still_works();
 }
@@ -170,11 +183,8 @@ fn payload_on_the_wrong_side_is_an_error_and_not_an_empty_request() {
 #[test]
 fn what_was_not_offered_is_unsupported() {
     let mut bench = Bench::new();
-    let header = Descriptor::readable(bench.header(), 16);
-    let status = Descriptor::writable(bench.status(), 1);
     for kind in [2, 3, 5, 10, 11, 13, 14, 0x8000_0000, u32::MAX] {
-        let data = Descriptor::readable(bench.payload(), 16);
-        assert_eq!(bench.ask(kind, 0, &[header, data, status]), (1, UNSUPPORTED), "{kind}");
+        assert_eq!(bench.ask(kind, 0, &[bench.data(16)]), (1, UNSUPPORTED), "{kind}");
     }
     bench.still_works();
 }
@@ -182,21 +192,17 @@ fn what_was_not_offered_is_unsupported() {
 #[test]
 fn an_identity_is_cut_or_left_short_as_there_is_room() {
     let mut bench = Bench::new();
-    let header = Descriptor::readable(bench.header(), 16);
-    let status = Descriptor::writable(bench.status(), 1);
     for (room, written) in [(0, 1), (4, 5), (20, 21), (64, 20)] {
-        let room = Descriptor::writable(bench.payload(), room);
-        assert_eq!(bench.ask(GET_ID, 0, &[header, room, status]), (written, OK));
+        let room = bench.room(room);
+        assert_eq!(bench.ask(GET_ID, 0, &[room]), (written, OK));
     }
-    let id: [u8; 8] = bench.guest.memory().read_obj(GuestAddress(bench.payload())).unwrap();
-    assert_eq!(&id, b"hostile\0");
+    assert_eq!(&bench.received(), b"hostile\0");
 }
 
 #[test]
 fn a_buffer_outside_of_memory_stops_the_device_until_it_is_reset() {
     let mut bench = Bench::new();
-    let header = Descriptor::readable(bench.header(), 16);
-    bench.driver.offer(0, &[header, Descriptor::writable(0x1000, 513)]);
+    bench.driver.offer(0, &bench.request(&[Descriptor::writable(0x1000, 512)]));
     bench.slot.wait_interrupt(DEADLINE);
     let status = bench.driver.transport().get_status();
     assert!(status.contains(DeviceStatus::DEVICE_NEEDS_RESET));
@@ -209,52 +215,14 @@ fn a_buffer_outside_of_memory_stops_the_device_until_it_is_reset() {
 fn stopping_under_load_returns_and_the_disk_starts_again() {
     within(DEADLINE, || {
         let mut bench = Bench::new();
-        let header = Descriptor::readable(bench.header(), 16);
-        let status = Descriptor::writable(bench.status(), 1);
-        let room = Descriptor::writable(bench.payload(), (SECTORS * 512) as u32);
+        let request = bench.request(&[bench.room((SECTORS * 512) as u32)]);
         for _ in 0..100 {
             for _ in 0..80 {
-                bench.driver.offer(0, &[header, room, status]);
+                bench.driver.offer(0, &request);
             }
             // The new driver resets the device while it is at it.
             bench.driver = RawDriver::new(&bench.slot, Features::default(), &[256]);
         }
         bench.still_works();
-    });
-}
-
-#[test]
-fn more_payload_than_one_turn_serves_is_served_in_the_next() {
-    within(DEADLINE, || {
-        let guest = Guest::new();
-        let size = 1 << 20;
-        let disk = Blk::new(MemoryDisk::new(vec![0x22; size]), "large".parse().unwrap());
-        let slot = guest.plug(Box::new(disk));
-        let mut driver = RawDriver::new(&slot, Features::default(), &[256]);
-        let page = guest.buffer(size + 512);
-        guest.memory().write_obj([0u8; 16], page).unwrap();
-        let request = [
-            Descriptor::readable(page.0, 16),
-            Descriptor::writable(page.0 + 512, size as u32),
-            Descriptor::writable(page.0 + 16, 1),
-        ];
-        // All there before the first kick is served: one turn meets all of them.
-        let mut heads = Vec::new();
-        for index in (0..240).step_by(3) {
-            for (n, mut descriptor) in request.into_iter().enumerate() {
-                if n < 2 {
-                    descriptor.flags |= Descriptor::NEXT;
-                    descriptor.next = index + n as u16 + 1;
-                }
-                driver.write_descriptor(0, index + n as u16, descriptor);
-            }
-            driver.make_available(0, index);
-            heads.push(index);
-        }
-        driver.kick(0);
-        for head in heads {
-            let used = driver.wait_used(0, DEADLINE);
-            assert_eq!(used, Used { head: head.into(), written: size as u32 + 1 });
-        }
     });
 }

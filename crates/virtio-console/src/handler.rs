@@ -12,6 +12,10 @@ const TRANSMIT_KICK: u32 = 1;
 const INPUT: u32 = 2;
 const OUTPUT: u32 = 3;
 
+/// Bytes that one turn transmits: a guest that prints without end must not keep its input waiting, nor its
+/// device from being stopped.
+const MOST_BYTES_A_TURN: usize = 1 << 20;
+
 /// The host end while the device is stopped.
 #[derive(Debug)]
 pub(crate) struct Parked<B> {
@@ -75,18 +79,36 @@ impl<B: ConsoleBackend> ConsoleHandler<B> {
     /// The guest's output goes to the host as long as it takes it.
     fn transmit(&mut self) {
         let Self { backend, transmit, sent, .. } = self;
-        transmit.drain(|chain| send(backend, chain, sent));
+        let mut left = MOST_BYTES_A_TURN;
+        transmit.drain(|chain| send(backend, chain, sent, &mut left));
+        if left == 0 {
+            // The counter of an eventfd cannot overflow by ones.
+            let _ = transmit.kick().write(1);
+        }
     }
 }
 
-/// Sends what is left of a chain of which the first `sent` bytes have gone.
-fn send<B: ConsoleBackend>(backend: &mut B, mut chain: Chain, sent: &mut usize) -> Serve {
+/// Sends what is left of a chain of which the first `sent` bytes have gone, until this turn's `left` bytes
+/// have gone, too.
+fn send<B: ConsoleBackend>(
+    backend: &mut B,
+    mut chain: Chain,
+    sent: &mut usize,
+    left: &mut usize,
+) -> Serve {
     let data: &mut Segments = chain.readable();
     data.consume(*sent);
     while !data.is_empty() {
+        if *left == 0 {
+            return Serve::Stop(chain);
+        }
         let before = data.len();
         match backend.write(data) {
-            Ok(_) if data.len() < before => *sent += before - data.len(),
+            Ok(_) if data.len() < before => {
+                let count = before - data.len();
+                *sent += count;
+                *left = left.saturating_sub(count);
+            }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Serve::Stop(chain),
             // Nobody reads any more: the guest prints into the void.
             Ok(_) | Err(_) => break,

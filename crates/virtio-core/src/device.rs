@@ -72,7 +72,7 @@ pub trait VirtioDevice: Send {
     /// What kind of device it is.
     fn id(&self) -> DeviceId;
 
-    /// What the device offers beside the transport's own: features 0–23 and 50–127. Never changes.
+    /// What the device offers beside the transport's own: features 0–23 and 50–63. Never changes.
     fn features(&self) -> Features;
 
     /// The largest size of each queue, powers of two up to 32768; also says how many there are.

@@ -44,8 +44,9 @@ pub trait Handler: Send + 'static {
     fn sources(&self) -> Vec<Source>;
 
     /// Source `token` is ready. Edge triggered: serve until there is no more, since another call comes
-    /// only with new events. Never blocks. Called once for each source at the start, ready or not, for
-    /// what was there before.
+    /// only with new events. Never waits for the guest, a person or the network: the device cannot be
+    /// stopped meanwhile. Called once for each source at the start, ready or not, for what was there
+    /// before.
     fn ready(&mut self, token: u32);
 }
 

@@ -11,6 +11,10 @@ use crate::segments::{Segments, StatusByte};
 /// allocates nothing.
 #[derive(Debug)]
 pub(crate) struct Body {
+    pub(crate) taken: Taken,
+    /// With IN_ORDER: its place among the chains in flight, and its writable bytes.
+    pub(crate) turn: u16,
+    pub(crate) room: u32,
     pub(crate) readable: Segments,
     pub(crate) writable: Segments,
     pub(crate) header: Segments,
@@ -22,6 +26,9 @@ pub(crate) struct Body {
 impl Body {
     pub(crate) fn new(memory: Arc<GuestMemoryMmap>) -> Box<Self> {
         Box::new(Self {
+            taken: Taken { id: 0, entries: 0 },
+            turn: 0,
+            room: 0,
             readable: Segments::default(),
             writable: Segments::default(),
             header: Segments::default(),
@@ -30,8 +37,11 @@ impl Body {
         })
     }
 
+    /// Forgets the buffers; the rest is written when the next chain is taken.
+    #[inline]
     pub(crate) fn clear(&mut self) {
-        let Self { readable, writable, header, status, memory: _ } = self;
+        let Self { taken: _, turn: _, room: _, readable, writable, header, status, memory: _ } =
+            self;
         readable.clear();
         writable.clear();
         header.clear();
@@ -47,31 +57,32 @@ impl Body {
 #[must_use = "a chain that is not completed is lost to the driver"]
 #[derive(Debug)]
 pub struct Chain {
-    pub(crate) taken: Taken,
-    /// With IN_ORDER: its place among the chains in flight, and its writable bytes.
-    pub(crate) turn: u16,
-    pub(crate) room: u32,
+    /// All that belongs to it: so it is as cheap to move as a pointer.
     pub(crate) body: Box<Body>,
 }
 
 impl Chain {
     /// What the driver calls the chain: the index of its first descriptor, in a packed ring its buffer
     /// id. Less than the queue's size, and unique among the chains in flight of an honest driver.
+    #[inline]
     pub fn head(&self) -> u16 {
-        self.taken.id
+        self.body.taken.id
     }
 
     /// What the driver gives.
+    #[inline]
     pub fn readable(&mut self) -> &mut Segments {
         &mut self.body.readable
     }
 
     /// Where the driver wants its answer.
+    #[inline]
     pub fn writable(&mut self) -> &mut Segments {
         &mut self.body.writable
     }
 
     /// Both at once.
+    #[inline]
     pub fn split(&mut self) -> (&mut Segments, &mut Segments) {
         (&mut self.body.readable, &mut self.body.writable)
     }

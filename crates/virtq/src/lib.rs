@@ -126,6 +126,9 @@
 //! ```
 
 mod chain;
+mod chains;
+#[cfg(feature = "driver")]
+pub mod driver;
 mod error;
 mod in_order;
 mod memory;

@@ -16,17 +16,27 @@ pub(crate) const MOST_TABLE: usize = 16 * 65535;
 ///
 /// All accesses are atomic, since the guest may write at the same time, and little endian. An offset
 /// outside of the window is a bug of this crate, never the guest's doing, and panics.
+///
+/// It begins at a multiple of `ALIGN`: what is wider cannot be read or written through it.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Window {
+pub(crate) struct Window<const ALIGN: usize> {
     host: NonNull<u8>,
     len: usize,
 }
 
+/// A table of descriptors, each of which is read as two halves.
+pub(crate) type Table = Window<8>;
+
 // SAFETY: a window is a pointer into a shared mapping that all threads may touch by atomics; its
 // holder keeps the mapping alive (`Translator` lives beside it).
-unsafe impl Send for Window {}
+unsafe impl<const ALIGN: usize> Send for Window<ALIGN> {}
 
-impl Window {
+impl<const ALIGN: usize> Window<ALIGN> {
+    /// `None` when the host address is not a multiple of `ALIGN` (a power of two).
+    fn new(host: NonNull<u8>, len: usize) -> Option<Self> {
+        (host.as_ptr().addr() & (ALIGN - 1) == 0).then_some(Self { host, len })
+    }
+
     /// Reads the 16-bit integer at `offset`.
     #[inline]
     pub(crate) fn load16(&self, offset: usize, order: Ordering) -> u16 {
@@ -57,6 +67,13 @@ impl Window {
         u64::from_le(self.cell::<AtomicU64>(offset).load(Ordering::Relaxed))
     }
 
+    /// Reads the two 64-bit integers at `offset`.
+    #[inline]
+    pub(crate) fn load_pair(&self, offset: usize) -> [u64; 2] {
+        let [first, second] = self.cell::<[AtomicU64; 2]>(offset);
+        [first, second].map(|half| u64::from_le(half.load(Ordering::Relaxed)))
+    }
+
     /// Reads the 64-bit integer at `offset`, before all that is read after it.
     #[inline]
     pub(crate) fn load64_acquire(&self, offset: usize) -> u64 {
@@ -75,20 +92,15 @@ impl Window {
         self.cell::<AtomicU64>(offset).store(value.to_le(), Ordering::Release);
     }
 
-    /// True if the host address is a multiple of `align` (a power of two).
-    pub(crate) fn is_aligned(&self, align: usize) -> bool {
-        self.host.as_ptr().addr() & (align - 1) == 0
-    }
-
     #[inline]
     fn cell<A>(&self, offset: usize) -> &A {
-        let end = offset + size_of::<A>();
-        assert!(end <= self.len, "an offset inside the window");
+        const { assert!(align_of::<A>() <= ALIGN && ALIGN.is_power_of_two()) };
+        let inside = offset.checked_add(size_of::<A>()).is_some_and(|end| end <= self.len);
+        assert!(inside && offset.is_multiple_of(align_of::<A>()), "an offset of the window");
         let at = self.host.as_ptr().wrapping_add(offset).cast::<A>();
-        assert!(at.addr() & (align_of::<A>() - 1) == 0, "an aligned offset");
-        // SAFETY: `at` lies in the window (first assertion), is aligned (second), and the window is
-        // there as long as its holder keeps the `Translator`. A is an atomic integer: any bits are valid,
-        // and the guest's concurrent writes are what atomics are for.
+        // SAFETY: `at` lies in the window, and is aligned since both the window and the offset in it are
+        // (asserted). The window is there as long as its holder keeps the `Translator`. A consists of atomic
+        // integers: any bits are valid, and the guest's concurrent writes are what atomics are for.
         unsafe { &*at }
     }
 }
@@ -103,8 +115,9 @@ struct Region {
 /// Guest addresses to host addresses, resolved once from the memory map.
 #[derive(Debug)]
 pub(crate) struct Translator {
-    regions: Vec<Region>,
-    recent: usize,
+    regions: Box<[Region]>,
+    /// The region of the last address, empty at first.
+    recent: Region,
     /// Copy of an indirect table that does not lie in one piece; made at the first such table, and of
     /// the largest size, so that no window on it ever moves.
     scattered: Option<Box<[AtomicU64]>>,
@@ -126,7 +139,8 @@ impl Translator {
             })
         };
         let regions = memory.iter().filter_map(resolve).collect();
-        Self { regions, recent: 0, scattered: None, memory }
+        let recent = Region { first: 0, len: 0, host: NonNull::dangling() };
+        Self { regions, recent, scattered: None, memory }
     }
 
     /// The memory behind the addresses.
@@ -136,59 +150,68 @@ impl Translator {
 
     /// The host's view of `len` bytes at `address`, or of as many as there are in one piece (at least
     /// one); `None` in a hole. `len` is not zero.
-    #[inline]
     pub(crate) fn piece(&mut self, address: u64, len: usize) -> Option<(NonNull<u8>, usize)> {
-        let hit = |region: &Region| address.wrapping_sub(region.first) < region.len;
-        if !self.regions.get(self.recent).is_some_and(hit) {
-            self.recent = self.regions.iter().position(hit)?;
-        }
-        let region = self.regions[self.recent];
-        let offset = address - region.first;
-        let left = usize::try_from(region.len - offset).unwrap_or(usize::MAX);
-        // SAFETY: `offset` is less than the region's length, so the sum stays inside its mapping.
-        let host = unsafe { region.host.add(offset as usize) };
-        Some((host, len.min(left)))
+        let (host, left) = self.resolve(address)?;
+        Some((host, usize::try_from(left).map_or(len, |left| len.min(left))))
     }
 
-    /// A window on `len` bytes at `address`, when they are all in one piece. `len` is not zero.
-    pub(crate) fn window(&mut self, address: u64, len: usize) -> Option<Window> {
-        let (host, there) = self.piece(address, len)?;
-        (there == len).then_some(Window { host, len })
+    /// The host's view of `len` bytes at `address`, when they are all in one piece. `len` is not zero.
+    #[inline]
+    pub(crate) fn whole(&mut self, address: u64, len: usize) -> Option<NonNull<u8>> {
+        let (host, left) = self.resolve(address)?;
+        (len as u64 <= left).then_some(host)
+    }
+
+    /// Where `address` is, and how much there is from there on.
+    #[inline]
+    fn resolve(&mut self, address: u64) -> Option<(NonNull<u8>, u64)> {
+        if address.wrapping_sub(self.recent.first) >= self.recent.len {
+            self.recent = *self.region(address)?;
+        }
+        let offset = address - self.recent.first;
+        // SAFETY: `offset` is less than the region's length, so the sum stays inside its mapping.
+        let host = unsafe { self.recent.host.add(offset as usize) };
+        Some((host, self.recent.len - offset))
+    }
+
+    /// Not inlined: the registers belong to the loop that asks.
+    #[inline(never)]
+    fn region(&self, address: u64) -> Option<&Region> {
+        let holds = |region: &&Region| address.wrapping_sub(region.first) < region.len;
+        self.regions.iter().find(holds)
     }
 
     /// A part of a ring at the driver's `address`, which must be a multiple of `align`.
-    pub(crate) fn part(
+    pub(crate) fn part<const ALIGN: usize>(
         &mut self,
         part: &'static str,
         address: u64,
         len: usize,
         align: usize,
-    ) -> Result<Window, QueueError> {
-        let window = self.window(address, len).ok_or(QueueError::Ring { part, address })?;
+    ) -> Result<Window<ALIGN>, QueueError> {
+        let host = self.whole(address, len).ok_or(QueueError::Ring { part, address })?;
         // The standard's alignment is the guest's; the host's need only suit the accesses.
-        let aligned = address.is_multiple_of(align as u64) && window.is_aligned(align.min(8));
-        aligned.then_some(window).ok_or(QueueError::Alignment { part, address, align })
+        let window = Window::new(host, len).filter(|_| address.is_multiple_of(align as u64));
+        window.ok_or(QueueError::Alignment { part, address, align })
     }
 
-    /// A window on an indirect table of `len` bytes, not zero and at most [`MOST_TABLE`]; on a copy of
-    /// it, good until the next table, when it lies in several pieces. `None` when some of it is not in
-    /// memory or not aligned.
+    /// An indirect table of `len` bytes, not zero and at most [`MOST_TABLE`]; a copy of it, good until the
+    /// next table, when it lies in several pieces. `None` when some of it is not in memory or not aligned.
     #[inline]
-    pub(crate) fn table(&mut self, address: u64, len: usize) -> Option<Window> {
-        let window = self.window(address, len).or_else(|| self.gather(address, len));
-        window.filter(|window| window.is_aligned(align_of::<u64>()))
+    pub(crate) fn table(&mut self, address: u64, len: usize) -> Option<Table> {
+        match self.whole(address, len) {
+            Some(host) => Table::new(host, len),
+            None => self.gather(address, len),
+        }
     }
 
     #[cold]
-    fn gather(&mut self, address: u64, len: usize) -> Option<Window> {
+    fn gather(&mut self, address: u64, len: usize) -> Option<Table> {
         const WORD: usize = size_of::<u64>();
         let mut done = 0;
         while done < len {
             let (host, here) = self.piece(address.checked_add(done as u64)?, len - done)?;
-            let piece = Window { host, len: here };
-            if !here.is_multiple_of(WORD) || !piece.is_aligned(WORD) {
-                return None;
-            }
+            let piece = Table::new(host, here).filter(|_| here.is_multiple_of(WORD))?;
             let copy = self.scattered.get_or_insert_with(|| {
                 let zeroes = Box::new_zeroed_slice(MOST_TABLE / WORD);
                 // SAFETY: zero is a value of an atomic integer.
@@ -200,6 +223,6 @@ impl Translator {
             done += here;
         }
         let copy = NonNull::from(self.scattered.as_ref()?.get(..len / WORD)?);
-        Some(Window { host: copy.cast(), len })
+        Table::new(copy.cast(), len)
     }
 }

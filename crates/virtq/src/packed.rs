@@ -12,18 +12,18 @@ use virtio_bindings::virtio_ring::{
 };
 
 use crate::chain::Body;
-use crate::memory::{Translator, Window};
+use crate::memory::{Table, Translator, Window};
 use crate::place::{AVAIL, Place, USED};
-use crate::ring::{Taken, needs_event};
+use crate::ring::{AnyRing, Taken, needs_event};
 use crate::walk::{DESC_SIZE, Descriptor, WRITE, Walk};
 use crate::{Features, QueueError, QueueParams, QueueState};
 
 #[derive(Debug)]
 pub(crate) struct PackedRing {
     size: u16,
-    desc: Window,
-    driver: Window,
-    device: Window,
+    desc: Table,
+    driver: Window<4>,
+    device: Window<4>,
     event_idx: bool,
     indirect: bool,
     next_avail: Place,
@@ -34,6 +34,47 @@ pub(crate) struct PackedRing {
     unsignalled: u16,
     /// The device's event suppression structure, as last stored.
     asked: Option<u32>,
+}
+
+impl AnyRing for PackedRing {
+    /// The upper half of its first descriptor.
+    #[inline]
+    fn peek(&mut self) -> Result<Option<u64>, QueueError> {
+        Ok(self.look())
+    }
+
+    #[inline]
+    fn take(
+        &mut self,
+        next: u64,
+        memory: &mut Translator,
+        body: &mut Body,
+    ) -> Result<Taken, QueueError> {
+        let taken = self.walk(next, Walk::new(self.size, memory, body))?;
+        if taken.id >= self.size {
+            return Err(QueueError::BufferId { id: taken.id, size: self.size });
+        }
+        self.next_avail = self.next_avail.forward(taken.entries, self.size);
+        Ok(taken)
+    }
+
+    fn unpop(&mut self, taken: Taken) {
+        self.next_avail = self.next_avail.back(taken.entries, self.size);
+    }
+
+    #[inline]
+    fn push(&mut self, taken: Taken, written: u32) {
+        let here = self.next_used;
+        // WRITE says that the length means something (VIRTIO 1.4 §2.8.3, §2.8.4).
+        let flags = here.used() | if written > 0 { WRITE } else { 0 };
+        let upper = u64::from(written) | u64::from(taken.id) << 32 | u64::from(flags) << 48;
+        match self.first {
+            None => self.first = Some((here, upper)),
+            Some(_) => self.desc.store64(at(here) + UPPER, upper),
+        }
+        self.next_used = here.forward(taken.entries, self.size);
+        self.unsignalled = self.unsignalled.saturating_add(taken.entries);
+    }
 }
 
 impl PackedRing {
@@ -47,7 +88,7 @@ impl PackedRing {
         if size == 0 || size > 1 << 15 {
             return Err(QueueError::Size(size));
         }
-        let [desc, driver, device] = parts(params, memory)?;
+        let (desc, driver, device) = parts(params, memory)?;
         // A state that no ring of this size can have is the host's mistake; it stays in the ring.
         let place = |state: u16| Place(state).within(size);
         Ok(Self {
@@ -70,33 +111,12 @@ impl PackedRing {
         params: &QueueParams,
         memory: &mut Translator,
     ) -> Result<(), QueueError> {
-        [self.desc, self.driver, self.device] = parts(params, memory)?;
+        (self.desc, self.driver, self.device) = parts(params, memory)?;
         Ok(())
     }
 
     pub(crate) fn state(&self) -> QueueState {
         QueueState { next_avail: self.next_avail.0, next_used: self.next_used.0 }
-    }
-
-    #[inline]
-    pub(crate) fn pop(
-        &mut self,
-        memory: &mut Translator,
-        body: &mut Body,
-    ) -> Result<Option<Taken>, QueueError> {
-        let Some(first) = self.look() else {
-            return Ok(None);
-        };
-        let taken = self.walk(first, Walk::new(self.size, memory, body))?;
-        if taken.id >= self.size {
-            return Err(QueueError::BufferId { id: taken.id, size: self.size });
-        }
-        self.next_avail = self.next_avail.forward(taken.entries, self.size);
-        Ok(Some(taken))
-    }
-
-    pub(crate) fn unpop(&mut self, taken: Taken) {
-        self.next_avail = self.next_avail.back(taken.entries, self.size);
     }
 
     /// The next descriptor's upper half, if it is available.
@@ -111,40 +131,45 @@ impl PackedRing {
     /// Follows the chain whose first descriptor has the upper half `upper`. The availability of the
     /// others is not looked at: the first one's stands for all.
     #[inline]
-    fn walk(&self, upper: u64, mut walk: Walk<'_>) -> Result<Taken, QueueError> {
-        let mut desc = descriptor(&self.desc, at(self.next_avail), upper);
-        if desc.is_table() {
-            let (table, entries) = walk.table(&desc, self.indirect)?;
-            add_table(&table, entries, &mut walk)?;
-            return Ok(Taken { id: desc.link, entries: 1 });
-        }
-        let (mut place, mut entries) = (self.next_avail, 1);
-        walk.add(&desc)?;
-        while desc.has_next() {
-            place = place.forward(1, self.size);
-            let at = at(place);
-            desc = descriptor(&self.desc, at, self.desc.load64(at + UPPER));
+    fn walk(&self, mut upper: u64, mut walk: Walk<'_>) -> Result<Taken, QueueError> {
+        let (mut index, mut entries) = (self.next_avail.index(), 1);
+        let mut address = self.desc.load64(DESC_SIZE * usize::from(index));
+        loop {
+            let desc = descriptor(address, upper);
             if desc.is_table() {
-                return Err(QueueError::Indirect("a table behind other buffers"));
+                return self.walk_table(address, upper, entries, walk);
             }
-            walk.add(&desc)?;
+            walk.add(desc)?;
+            if !desc.has_next() {
+                return Ok(Taken { id: desc.link, entries });
+            }
             entries += 1;
+            index = if index + 1 == self.size { 0 } else { index + 1 };
+            [address, upper] = self.desc.load_pair(DESC_SIZE * usize::from(index));
         }
-        Ok(Taken { id: desc.link, entries })
     }
 
-    #[inline]
-    pub(crate) fn push(&mut self, taken: Taken, written: u32) {
-        let here = self.next_used;
-        // WRITE says that the length means something (VIRTIO 1.4 §2.8.3, §2.8.4).
-        let flags = here.used() | if written > 0 { WRITE } else { 0 };
-        let upper = u64::from(written) | u64::from(taken.id) << 32 | u64::from(flags) << 48;
-        match self.first {
-            None => self.first = Some((here, upper)),
-            Some(_) => self.desc.store64(at(here) + UPPER, upper),
+    /// The chain is the table that a descriptor names: all of it, and of its flags only WRITE means
+    /// something (VIRTIO 1.4 §2.8.7). Not inlined, and handed the halves: the registers belong to the loop
+    /// above.
+    #[inline(never)]
+    fn walk_table(
+        &self,
+        address: u64,
+        upper: u64,
+        entries: u16,
+        mut walk: Walk<'_>,
+    ) -> Result<Taken, QueueError> {
+        if entries > 1 {
+            return Err(QueueError::Indirect("a table behind other buffers"));
         }
-        self.next_used = here.forward(taken.entries, self.size);
-        self.unsignalled = self.unsignalled.saturating_add(taken.entries);
+        let desc = descriptor(address, upper);
+        let (table, buffers) = walk.table(desc, self.indirect)?;
+        for i in 0..usize::from(buffers) {
+            let [address, upper] = table.load_pair(DESC_SIZE * i);
+            walk.add(descriptor(address, upper))?;
+        }
+        Ok(Taken { id: desc.link, entries })
     }
 
     #[inline]
@@ -215,27 +240,18 @@ fn at(place: Place) -> usize {
 }
 
 #[inline]
-fn descriptor(table: &Window, at: usize, upper: u64) -> Descriptor {
-    Descriptor {
-        address: table.load64(at),
-        len: upper as u32,
-        link: (upper >> 32) as u16,
-        flags: (upper >> 48) as u16,
-    }
+fn descriptor(address: u64, upper: u64) -> Descriptor {
+    let (len, link, flags) = (upper as u32, (upper >> 32) as u16, (upper >> 48) as u16);
+    Descriptor { address, len, flags, link }
 }
 
-/// All of a table is one chain; of its flags only WRITE means something (VIRTIO 1.4 §2.8.7).
-#[inline]
-fn add_table(table: &Window, entries: u16, walk: &mut Walk<'_>) -> Result<(), QueueError> {
-    (0..usize::from(entries))
-        .map(|i| i * DESC_SIZE)
-        .try_for_each(|at| walk.add(&descriptor(table, at, table.load64(at + UPPER))))
-}
+/// Descriptor ring, the driver's event suppression structure, the device's.
+type Parts = (Table, Window<4>, Window<4>);
 
-fn parts(params: &QueueParams, memory: &mut Translator) -> Result<[Window; 3], QueueError> {
-    Ok([
+fn parts(params: &QueueParams, memory: &mut Translator) -> Result<Parts, QueueError> {
+    Ok((
         memory.part("descriptor ring", params.desc, DESC_SIZE * usize::from(params.size), 16)?,
         memory.part("driver event suppression structure", params.driver, 4, 4)?,
         memory.part("device event suppression structure", params.device, 4, 4)?,
-    ])
+    ))
 }

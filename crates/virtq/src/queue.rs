@@ -6,10 +6,10 @@ use cubie_vm_irq::Interrupt;
 use vm_memory::GuestMemoryMmap;
 use vmm_sys_util::eventfd::EventFd;
 
-use crate::chain::{Body, Chain};
-use crate::in_order::InOrder;
+use crate::chain::Chain;
+use crate::chains::{Batch, Chains};
 use crate::memory::Translator;
-use crate::ring::{Ring, Taken};
+use crate::ring::{Ring, either};
 use crate::{Features, QueueError, QueueParams, QueueResources, QueueState};
 
 /// Batches that one [`Virtqueue::drain`] serves before it lets other events in: a driver that never
@@ -49,15 +49,7 @@ pub struct Virtqueue {
     ring: Ring,
     params: QueueParams,
     features: Features,
-    memory: Translator,
-    /// When IN_ORDER was negotiated.
-    order: Option<InOrder>,
-    #[expect(clippy::vec_box, reason = "a chain moves often, its body stays where it is")]
-    pool: Vec<Box<Body>>,
-    /// Ring entries of the chains taken and not yet used.
-    in_flight: u32,
-    /// Used entries were written and not yet published.
-    pending: bool,
+    chains: Chains,
     error: Option<QueueError>,
     index: u16,
     kick: EventFd,
@@ -73,22 +65,8 @@ impl Virtqueue {
             resources;
         let mut memory = Translator::new(memory);
         let ring = Ring::new(&params, state, features, &mut memory)?;
-        let order = features.has(Features::IN_ORDER).then(|| InOrder::new(params.size));
-        Ok(Self {
-            ring,
-            params,
-            features,
-            memory,
-            order,
-            pool: Vec::new(),
-            in_flight: 0,
-            pending: false,
-            error: None,
-            index,
-            kick,
-            interrupt,
-            fault,
-        })
+        let chains = Chains::new(params.size, features, memory);
+        Ok(Self { ring, params, features, chains, error: None, index, kick, interrupt, fault })
     }
 
     /// The driver's notifications arrive here; it need not be read when polled edge triggered.
@@ -123,18 +101,21 @@ impl Virtqueue {
     pub fn drain(&mut self, mut serve: impl FnMut(Chain) -> Serve) -> Drained {
         for _ in 0..MOST_BATCHES {
             self.ring.disable_kicks();
-            let full = match self.batch(&mut serve) {
-                Ok(full) => full,
-                Err(end) => {
-                    self.signal();
-                    return end;
-                }
-            };
+            if self.error.is_some() {
+                return Drained::Broken;
+            }
+            let batch = either!(&mut self.ring, ring => self.chains.batch(ring, &mut serve));
             self.signal();
-            match full || self.look_again() {
-                true => {}
-                false if self.error.is_some() => return Drained::Broken,
-                false => return Drained::Empty,
+            match batch {
+                Ok(Batch::Full) => {}
+                Ok(Batch::Stopped) => return Drained::Stopped,
+                Ok(Batch::Empty) if self.look_again() => {}
+                Ok(Batch::Empty) if self.error.is_none() => return Drained::Empty,
+                Ok(Batch::Empty) => return Drained::Broken,
+                Err(error) => {
+                    self.latch(error);
+                    return Drained::Broken;
+                }
             }
         }
         // The counter of an eventfd cannot overflow by ones.
@@ -144,46 +125,25 @@ impl Virtqueue {
 
     /// Takes the next chain, for devices that take several at once. `None` when the ring is empty, or
     /// broken. Kicks are neither enabled nor disabled: end with [`Virtqueue::look_again`].
+    #[inline]
     pub fn pop(&mut self) -> Option<Chain> {
         if self.error.is_some() {
             return None;
         }
-        let body = self.pool.pop();
-        let mut body = body.unwrap_or_else(|| Body::new(self.memory.memory().clone()));
-        let taken = match self.ring.pop(&mut self.memory, &mut body) {
-            Ok(Some(taken)) => taken,
-            end => {
-                self.recycle(body);
-                end.err().into_iter().for_each(|error| self.latch(error));
-                return None;
-            }
-        };
-        self.in_flight += u32::from(taken.entries);
-        if self.in_flight > self.params.size.into() {
-            self.recycle(body);
-            self.latch(QueueError::InFlight(self.params.size));
-            return None;
-        }
-        let (mut turn, mut room) = (0, 0);
-        if let Some(order) = &mut self.order {
-            // Not more than 2³² − 1: the ring has looked.
-            (turn, room) = (order.take_turn(), body.writable.len() as u32);
-        }
-        Some(Chain { taken, turn, room, body })
+        let chain = either!(&mut self.ring, ring => self.chains.take(ring));
+        chain.unwrap_or_else(|error| {
+            self.latch(error);
+            None
+        })
     }
 
     /// Gives back the chain that [`Virtqueue::pop`] returned last: it will be the next one again.
     pub fn unpop(&mut self, chain: Chain) {
-        let Chain { taken, turn, room: _, body } = chain;
-        self.ring.unpop(taken);
-        self.in_flight -= u32::from(taken.entries);
-        if let Some(order) = &mut self.order {
-            order.give_back(turn);
-        }
-        self.recycle(body);
+        either!(&mut self.ring, ring => self.chains.give_back(ring, chain));
     }
 
     /// Asks the driver to kick with its next chain. True when one is there already.
+    #[inline]
     #[must_use]
     pub fn look_again(&mut self) -> bool {
         if self.error.is_some() {
@@ -198,27 +158,16 @@ impl Virtqueue {
     /// Completes a chain, of whose writable bytes the first `written` were written. The driver learns
     /// of it with the next [`Virtqueue::signal`]; with IN_ORDER, when the chains taken before it are
     /// complete too.
+    #[inline]
     pub fn push(&mut self, chain: Chain, written: u32) {
-        let Chain { taken, turn, room, body } = chain;
-        self.recycle(body);
-        let Self { ring, in_flight, order, pending, .. } = self;
-        let mut push = use_up(ring, in_flight);
-        match order {
-            None => {
-                push(taken, written);
-                *pending = true;
-            }
-            Some(order) => *pending |= order.complete(turn, taken, (written, room), push),
-        }
+        either!(&mut self.ring, ring => self.chains.put(ring, chain, written));
     }
 
     /// Publishes what was completed, and interrupts the driver if it wants to know.
+    #[inline]
     pub fn signal(&mut self) {
-        if !std::mem::take(&mut self.pending) {
+        if !either!(&mut self.ring, ring => self.chains.flush(ring)) {
             return;
-        }
-        if let Some(order) = &mut self.order {
-            order.flush(use_up(&mut self.ring, &mut self.in_flight));
         }
         self.ring.publish();
         if self.ring.wants_interrupt() {
@@ -235,48 +184,14 @@ impl Virtqueue {
     pub fn remap(&mut self, memory: Arc<GuestMemoryMmap>) -> Result<(), QueueError> {
         let mut memory = Translator::new(memory);
         self.ring.remap(&self.params, &mut memory)?;
-        self.memory = memory;
-        self.pool.clear();
+        self.chains.remap(memory);
         Ok(())
     }
 
-    /// One batch: `Ok(true)` when the batch is full, `Ok(false)` when the ring is empty.
-    fn batch(&mut self, serve: &mut impl FnMut(Chain) -> Serve) -> Result<bool, Drained> {
-        for _ in 0..self.params.size {
-            let Some(chain) = self.pop() else {
-                return if self.error.is_some() { Err(Drained::Broken) } else { Ok(false) };
-            };
-            match serve(chain) {
-                Serve::Done(chain, written) => self.push(chain, written),
-                Serve::Later => {}
-                Serve::Stop(chain) => {
-                    self.unpop(chain);
-                    return Err(Drained::Stopped);
-                }
-            }
-        }
-        Ok(true)
-    }
-
-    fn recycle(&mut self, mut body: Box<Body>) {
-        body.clear();
-        // One from before a change of the memory map must not keep the old one alive.
-        if Arc::ptr_eq(&body.memory, self.memory.memory()) {
-            self.pool.push(body);
-        }
-    }
-
+    #[cold]
     fn latch(&mut self, error: QueueError) {
         tracing::warn!(queue = self.index, %error, "the driver broke its queue: waiting for a reset");
         self.error = Some(error);
         self.fault.trigger();
-    }
-}
-
-/// Puts used chains into `ring`, whose entries are in flight no more.
-fn use_up(ring: &mut Ring, in_flight: &mut u32) -> impl FnMut(Taken, u32) {
-    move |taken, written| {
-        ring.push(taken, written);
-        *in_flight -= u32::from(taken.entries);
     }
 }

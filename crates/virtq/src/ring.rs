@@ -15,6 +15,26 @@ pub(crate) struct Taken {
     pub(crate) entries: u16,
 }
 
+/// What is done with each chain.
+pub(crate) trait AnyRing {
+    /// Where the next chain begins, if there is one: for [`AnyRing::take`].
+    fn peek(&mut self) -> Result<Option<u64>, QueueError>;
+
+    /// Takes the chain that [`AnyRing::peek`] has shown, with its buffers in `body`.
+    fn take(
+        &mut self,
+        next: u64,
+        memory: &mut Translator,
+        body: &mut Body,
+    ) -> Result<Taken, QueueError>;
+
+    /// Gives the chain taken last back to the ring.
+    fn unpop(&mut self, taken: Taken);
+
+    /// Writes a used entry, which the driver sees at the next [`Ring::publish`].
+    fn push(&mut self, taken: Taken, written: u32);
+}
+
 /// The ring of a queue, of the kind that was negotiated.
 #[derive(Debug)]
 pub(crate) enum Ring {
@@ -26,11 +46,12 @@ pub(crate) enum Ring {
 macro_rules! either {
     ($self:expr, $ring:ident => $call:expr) => {
         match $self {
-            Self::Split($ring) => $call,
-            Self::Packed($ring) => $call,
+            $crate::ring::Ring::Split($ring) => $call,
+            $crate::ring::Ring::Packed($ring) => $call,
         }
     };
 }
+pub(crate) use either;
 
 impl Ring {
     pub(crate) fn new(
@@ -57,27 +78,6 @@ impl Ring {
 
     pub(crate) fn state(&self) -> QueueState {
         either!(self, ring => ring.state())
-    }
-
-    /// Takes the next chain, with its buffers in `body`. `None` when there is no more.
-    #[inline]
-    pub(crate) fn pop(
-        &mut self,
-        memory: &mut Translator,
-        body: &mut Body,
-    ) -> Result<Option<Taken>, QueueError> {
-        either!(self, ring => ring.pop(memory, body))
-    }
-
-    /// Gives the chain taken last back to the ring.
-    pub(crate) fn unpop(&mut self, taken: Taken) {
-        either!(self, ring => ring.unpop(taken));
-    }
-
-    /// Writes a used entry, which the driver sees at the next [`Ring::publish`].
-    #[inline]
-    pub(crate) fn push(&mut self, taken: Taken, written: u32) {
-        either!(self, ring => ring.push(taken, written));
     }
 
     /// Shows the driver all used entries so far.
@@ -107,6 +107,7 @@ impl Ring {
 
 /// True when `event` is among the entries from `old` up to but not including `new`
 /// (VIRTIO 1.4 §2.7.7.2, `vring_need_event`).
+#[inline]
 pub(crate) fn needs_event(event: u16, new: u16, old: u16) -> bool {
     new.wrapping_sub(event).wrapping_sub(1) < new.wrapping_sub(old)
 }

@@ -33,17 +33,20 @@ unsafe impl Send for Segments {}
 
 impl Segments {
     /// Bytes that are left.
+    #[inline]
     pub fn len(&self) -> usize {
         self.len
     }
 
     /// True when nothing is left.
+    #[inline]
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
     /// What is left, for a system call. The memory behind it stays mapped as long as the chain lives;
     /// the guest may change it at any time.
+    #[inline]
     pub fn iovecs(&self) -> &[libc::iovec] {
         &self.iovecs[self.first..]
     }
@@ -112,11 +115,13 @@ impl Segments {
         self.after(done)
     }
 
+    #[inline]
     pub(crate) fn push(&mut self, host: NonNull<u8>, len: usize) {
         self.iovecs.push(libc::iovec { iov_base: host.as_ptr().cast(), iov_len: len });
         self.len += len;
     }
 
+    #[inline]
     pub(crate) fn clear(&mut self) {
         let Self { iovecs, first, len } = self;
         iovecs.clear();

@@ -4,7 +4,8 @@ use virtio_bindings::virtio_ring::{VRING_DESC_F_INDIRECT, VRING_DESC_F_NEXT, VRI
 
 use crate::QueueError;
 use crate::chain::Body;
-use crate::memory::{MOST_TABLE, Translator, Window};
+use crate::memory::{MOST_TABLE, Table, Translator};
+use crate::segments::Segments;
 
 /// Bytes of a descriptor, in either ring: 8 of address, 4 of length, and two fields of 2.
 pub(crate) const DESC_SIZE: usize = 16;
@@ -55,7 +56,7 @@ impl<'a> Walk<'a> {
 
     /// Adds a descriptor's buffer, in as many pieces as the host needs.
     #[inline]
-    pub(crate) fn add(&mut self, desc: &Descriptor) -> Result<(), QueueError> {
+    pub(crate) fn add(&mut self, desc: Descriptor) -> Result<(), QueueError> {
         self.left = self.left.checked_sub(1).ok_or(QueueError::ChainLength(self.size))?;
         self.total = self.total.checked_add(desc.len).ok_or(QueueError::TotalLength)?;
         let out = if desc.flags & WRITE != 0 {
@@ -65,15 +66,13 @@ impl<'a> Walk<'a> {
         } else {
             return Err(QueueError::Order);
         };
-        let (mut address, mut left) = (desc.address, desc.len as usize);
-        while left > 0 {
-            let hole = QueueError::Buffer { address: desc.address, len: desc.len };
-            let (host, here) = self.memory.piece(address, left).ok_or(hole)?;
-            out.push(host, here);
-            left -= here;
-            if left > 0 {
-                address = address.checked_add(here as u64).ok_or(hole)?;
-            }
+        let len = desc.len as usize;
+        if len == 0 {
+            return Ok(());
+        }
+        match self.memory.whole(desc.address, len) {
+            Some(host) => out.push(host, len),
+            None => add_pieces(self.memory, desc.address, desc.len, out)?,
         }
         Ok(())
     }
@@ -82,9 +81,9 @@ impl<'a> Walk<'a> {
     #[inline]
     pub(crate) fn table(
         &mut self,
-        desc: &Descriptor,
+        desc: Descriptor,
         negotiated: bool,
-    ) -> Result<(Window, u16), QueueError> {
+    ) -> Result<(Table, u16), QueueError> {
         let len = desc.len as usize;
         let wrong = match () {
             () if !negotiated => "the feature was not negotiated",
@@ -101,4 +100,25 @@ impl<'a> Walk<'a> {
         };
         Err(QueueError::Indirect(wrong))
     }
+}
+
+/// Adds a buffer that reaches across regions, or into a hole.
+#[cold]
+fn add_pieces(
+    memory: &mut Translator,
+    mut address: u64,
+    len: u32,
+    out: &mut Segments,
+) -> Result<(), QueueError> {
+    let hole = QueueError::Buffer { address, len };
+    let mut left = len as usize;
+    while left > 0 {
+        let (host, here) = memory.piece(address, left).ok_or(hole)?;
+        out.push(host, here);
+        left -= here;
+        if left > 0 {
+            address = address.checked_add(here as u64).ok_or(hole)?;
+        }
+    }
+    Ok(())
 }

@@ -1,6 +1,7 @@
 //! The two architectures a guest can have.
 
 use std::fmt;
+use std::str::FromStr;
 
 /// What the guest's CPUs run at EL1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -18,6 +19,15 @@ impl Arch {
             Self::Armv7 => "armv7",
             Self::Arm64 => "arm64",
         }
+    }
+}
+
+impl FromStr for Arch {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        let arch = [Self::Armv7, Self::Arm64].into_iter().find(|arch| arch.name() == name);
+        arch.ok_or_else(|| format!("unknown architecture «{name}»: there are armv7 and arm64"))
     }
 }
 

@@ -42,9 +42,6 @@ pub const GIC_DISTRIBUTOR: Range<u64> = 0x01c8_1000..0x01c8_2000;
 /// Registers of the GICv2's CPU interface.
 pub const GIC_CPU_INTERFACE: Range<u64> = 0x01c8_2000..0x01c8_4000;
 
-/// Interrupts that the GIC counts, SGIs and PPIs among them: the virtio slots' are the last.
-pub const GIC_INTERRUPTS: u32 = 192;
-
 /// Places of the virtio devices; 64 KiB each, since a device has its own page of the host's and a
 /// host's page may be that large.
 pub const VIRTIO: Slots = Slots::new(0x0a00_0000, 0x1_0000, 32);

@@ -74,5 +74,5 @@ mod uart;
 
 pub use arch::Arch;
 pub use machine::{Machine, MachineConfig, MachineError};
-pub use run::{Outcome, Stopper};
+pub use run::{Outcome, Remote, Stopper};
 pub use uart::Uart;

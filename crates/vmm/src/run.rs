@@ -11,7 +11,7 @@ use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
 
 use crate::machine::{Machine, MachineError, Plugged};
-use crate::strays::Strays;
+use crate::strays::STRAYS;
 
 /// How a machine ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +38,38 @@ impl Stopper {
     /// Ends the machine with [`Outcome::Quit`], unless it has ended already. Does not wait for that.
     pub fn stop(&self) {
         self.0.finish(Ok(Outcome::Quit));
+    }
+}
+
+/// Ends whichever of several machines runs, of which each restarts the guest of the one before.
+#[derive(Clone, Default)]
+pub struct Remote(Arc<Mutex<Steered>>);
+
+#[derive(Default)]
+struct Steered {
+    machine: Option<Stopper>,
+    stopped: bool,
+}
+
+impl Remote {
+    /// From now on this machine is the one to be ended: at once, if [`Remote::stop`] came before it.
+    pub fn steer(&self, machine: Stopper) {
+        let mut steered = self.lock();
+        if steered.stopped {
+            machine.stop();
+        }
+        steered.machine = Some(machine);
+    }
+
+    /// Ends the machine and all that follow.
+    pub fn stop(&self) {
+        let mut steered = self.lock();
+        steered.stopped = true;
+        steered.machine.iter().for_each(Stopper::stop);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Steered> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -69,16 +101,14 @@ impl<V: Vm> Machine<V> {
     /// # Errors
     /// When the host refused a thread, or the hypervisor cannot go on. The devices are dropped then.
     pub fn run(self) -> Result<(Outcome, Vec<Box<dyn VirtioDevice>>), MachineError> {
-        let strays = Strays::default();
         let (bus, ending, pin) = (&self.bus, &*self.ending, self.pin);
         thread::scope(|scope| {
             for (index, vcpu) in self.vcpus.into_iter().enumerate() {
-                let strays = &strays;
                 let run = move || {
                     if pin {
                         pin_to(index);
                     }
-                    run_vcpu(vcpu, bus, strays, ending);
+                    run_vcpu(vcpu, bus, ending);
                 };
                 let name = format!("vcpu{index}");
                 if let Err(e) = thread::Builder::new().name(name).spawn_scoped(scope, run) {
@@ -119,19 +149,19 @@ fn pin_to(index: usize) {
 }
 
 /// The thread of one vCPU.
-fn run_vcpu(mut vcpu: impl Vcpu, bus: &Bus, strays: &Strays, ending: &Ending) {
+fn run_vcpu(mut vcpu: impl Vcpu, bus: &Bus, ending: &Ending) {
     let _watch = Watch(ending);
     let end = loop {
         match vcpu.run() {
             Ok(Exit::Read { address, data }) => {
                 if !bus.read(address, data) {
                     data.fill(0);
-                    strays.note("load", address);
+                    STRAYS.note("load", address);
                 }
             }
             Ok(Exit::Write { address, data }) => {
                 if !bus.write(address, data) {
-                    strays.note("store", address);
+                    STRAYS.note("store", address);
                 }
             }
             Ok(Exit::Kicked) if ending.lock().is_some() => return,

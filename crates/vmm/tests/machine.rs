@@ -9,7 +9,7 @@ use std::time::Duration;
 use cubie_hv::scripted::{ScriptedVm, Step};
 use cubie_virtio_core::{Config, DeviceId, Features, QueueState, Queues, StartError, VirtioDevice};
 use cubie_vmm::loader::{Format, Kernel};
-use cubie_vmm::{Machine, MachineConfig, MachineError, Outcome, Uart, layout};
+use cubie_vmm::{Machine, MachineConfig, MachineError, Outcome, Remote, Uart, layout};
 
 const DEADLINE: Duration = Duration::from_secs(20);
 
@@ -206,6 +206,21 @@ fn the_device_tree_names_the_devices_and_has_fresh_random_numbers() {
     }
     assert!(!tree.contains("virtio@a020000") && !tree.contains("cpu@2"));
     assert_ne!(one.dtb(), other.dtb());
+}
+
+#[test]
+fn a_remote_ends_the_machine_that_it_steers_and_all_that_follow() {
+    let remote = Remote::default();
+    for _ in 0..2 {
+        let vm = ScriptedVm::new(vec![]);
+        let machine = Machine::build(vm, &config(1), vec![], uart().0).unwrap();
+        remote.steer(machine.stopper());
+        remote.stop();
+        assert_eq!(in_time(|| machine.run().unwrap().0).unwrap(), Outcome::Quit);
+    }
+    let machine = Machine::build(ScriptedVm::new(vec![]), &config(1), vec![], uart().0).unwrap();
+    remote.steer(machine.stopper());
+    assert_eq!(in_time(|| machine.run().unwrap().0).unwrap(), Outcome::Quit);
 }
 
 #[test]

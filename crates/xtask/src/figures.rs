@@ -1,6 +1,7 @@
-//! The README's tables of figures, made from what the benchmarks have written.
+//! The READMEs' tables of figures, made from what the benchmarks have written.
 
 use std::fs;
+use std::path::Path;
 
 use anyhow::{Context, ensure};
 use serde::Deserialize;
@@ -21,22 +22,40 @@ struct Row {
 const BEGIN: &str = "<!-- figures: ";
 const END: &str = "<!-- end of figures -->";
 
-/// Puts the tables of all benchmarks that have been run on this machine into the README.
-pub(crate) fn into_readme() -> anyhow::Result<()> {
-    let path = root().join("README.md");
-    let readme = fs::read_to_string(&path)?;
-    let written = with_tables(&readme, |name| {
-        let file = root().join(format!("target/figures/{name}.json"));
-        let Ok(text) = fs::read_to_string(&file) else { return Ok(None) };
-        let rows: Vec<Row> =
-            serde_json::from_str(&text).with_context(|| file.display().to_string())?;
-        Ok(Some(table(&rows)))
-    })?;
-    if written != readme {
-        fs::write(&path, written)?;
-        eprintln!("== the README has the new figures");
+/// Puts the tables of all benchmarks that have been run on this machine into the READMEs, the workspace's
+/// and each crate's.
+pub(crate) fn into_readmes() -> anyhow::Result<()> {
+    into_readme(&root().join("README.md"))?;
+    for folder in fs::read_dir(root().join("crates"))? {
+        let readme = folder?.path().join("README.md");
+        if readme.exists() {
+            into_readme(&readme)?;
+        }
     }
     Ok(())
+}
+
+fn into_readme(path: &Path) -> anyhow::Result<()> {
+    let readme = fs::read_to_string(path)?;
+    let written = with_tables(&readme, measured).with_context(|| format!("{}", path.display()))?;
+    if written != readme {
+        fs::write(path, written)?;
+        eprintln!("== {} has the new figures", path.display());
+    }
+    Ok(())
+}
+
+/// The table of a benchmark, if it has been run: its own, or one that its rows make.
+fn measured(name: &str) -> anyhow::Result<Option<String>> {
+    let file = |extension| root().join(format!("target/figures/{name}.{extension}"));
+    if let Ok(table) = fs::read_to_string(file("md")) {
+        // Markdown inside of HTML begins after an empty line.
+        return Ok(Some(format!("\n{table}\n")));
+    }
+    let file = file("json");
+    let Ok(text) = fs::read_to_string(&file) else { return Ok(None) };
+    let rows: Vec<Row> = serde_json::from_str(&text).with_context(|| file.display().to_string())?;
+    Ok(Some(table(&rows)))
 }
 
 /// The text with each table replaced by the one that `table` knows, if it does.

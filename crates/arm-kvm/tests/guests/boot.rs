@@ -39,7 +39,7 @@ fn a_64_bit_kernel_starts_at_el1_with_its_device_tree_in_x0() {
 
 #[test]
 fn a_32_bit_kernel_starts_in_svc_with_its_device_tree_in_r2() {
-    let mut guest = Guest::new(GuestMode::Aarch32, 1, &[BOTH[1].boot_state]);
+    let mut guest = Guest::new(GuestMode::Aarch32, 1, &[a32::BOOT_STATE]);
     for value in [0, u32::MAX, DTB as u32] {
         assert_eq!(guest.step(), wrote(DEVICE, value));
     }

@@ -25,7 +25,7 @@ fn a_wired_spi_is_taken_once_for_each_trigger() {
 
 #[test]
 fn an_offloaded_write_raises_its_eventfd_and_others_still_exit() {
-    let mut guest = Guest::new(GuestMode::Aarch64, 1, &[a64::NOTIFY, a64::SYSTEM_OFF]);
+    let mut guest = Guest::new(GuestMode::Aarch64, 1, &[a64::NOTIFY, a64::PROGRAMS.system_off]);
     let eventfd = EventFd::new(EFD_NONBLOCK).unwrap();
     guest.vm.offload_write(DEVICE + 0x50, Some(7), &eventfd).unwrap();
     assert_eq!(guest.step(), wrote(DEVICE + 0x50, 8));
@@ -35,7 +35,7 @@ fn an_offloaded_write_raises_its_eventfd_and_others_still_exit() {
 
 #[test]
 fn an_offload_without_a_value_takes_every_write() {
-    let mut guest = Guest::new(GuestMode::Aarch64, 1, &[a64::NOTIFY, a64::SYSTEM_OFF]);
+    let mut guest = Guest::new(GuestMode::Aarch64, 1, &[a64::NOTIFY, a64::PROGRAMS.system_off]);
     let eventfd = EventFd::new(EFD_NONBLOCK).unwrap();
     guest.vm.offload_write(DEVICE + 0x50, None, &eventfd).unwrap();
     assert_eq!(guest.step(), Seen::Off);

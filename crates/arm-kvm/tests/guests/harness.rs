@@ -25,49 +25,29 @@ pub(crate) const GIC: Gic = Gic::V2 { distributor: 0x01c8_1000, cpu_interface: 0
 /// How long a step may take.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
 
-/// The programs of one execution state.
+/// The same programs in both execution states.
 pub(crate) struct Programs {
     pub(crate) mode: GuestMode,
+    /// Stores, loads and stores back, in all widths that there are.
     pub(crate) io: &'static [u32],
+    /// PSCI SYSTEM_OFF.
     pub(crate) system_off: &'static [u32],
+    /// PSCI SYSTEM_RESET.
     pub(crate) system_reset: &'static [u32],
-    pub(crate) boot_state: &'static [u32],
+    /// PSCI CPU_ON of CPU 1 at [`SECOND`] with context 0x77, then waits.
     pub(crate) cpu_on: &'static [u32],
+    /// Stores the context that CPU_ON gave, and its number from MPIDR.
     pub(crate) second: &'static [u32],
+    /// Says that it runs, then spins.
     pub(crate) spin: &'static [u32],
+    /// Enables SPI 3 (INTID 35), edge triggered, to CPU 0; says so; then sleeps and takes interrupts.
     pub(crate) take_irq: &'static [u32],
+    /// Acknowledges, completes, and stores the INTID. Belongs at `irq_vector`.
     pub(crate) irq_handler: &'static [u32],
     pub(crate) irq_vector: u64,
 }
 
-pub(crate) const BOTH: [Programs; 2] = [
-    Programs {
-        mode: GuestMode::Aarch64,
-        io: a64::IO,
-        system_off: a64::SYSTEM_OFF,
-        system_reset: a64::SYSTEM_RESET,
-        boot_state: a64::BOOT_STATE,
-        cpu_on: a64::CPU_ON,
-        second: a64::SECOND,
-        spin: a64::SPIN,
-        take_irq: a64::TAKE_IRQ,
-        irq_handler: a64::IRQ_HANDLER,
-        irq_vector: VECTORS + 0x280, // IRQ from the current EL with SP_ELx (ARM DDI 0487 D1.3.1.4)
-    },
-    Programs {
-        mode: GuestMode::Aarch32,
-        io: a32::IO,
-        system_off: a32::SYSTEM_OFF,
-        system_reset: a32::SYSTEM_RESET,
-        boot_state: a32::BOOT_STATE,
-        cpu_on: a32::CPU_ON,
-        second: a32::SECOND,
-        spin: a32::SPIN,
-        take_irq: a32::TAKE_IRQ,
-        irq_handler: a32::IRQ_HANDLER,
-        irq_vector: VECTORS + 0x18, // IRQ (ARM DDI 0487 G1.13.1)
-    },
-];
+pub(crate) const BOTH: [Programs; 2] = [a64::PROGRAMS, a32::PROGRAMS];
 
 /// What a vCPU came out for, by value.
 #[derive(Debug, PartialEq, Eq)]

@@ -7,6 +7,7 @@ use std::time::Instant;
 use cubie_arm_kvm::GuestMode;
 use cubie_hv::{Exit, Kick, Vcpu};
 
+use crate::a64;
 use crate::harness::{BOTH, DEADLINE, DEVICE, Guest, SECOND, Seen, step, watchdog, wrote};
 
 #[test]
@@ -36,7 +37,7 @@ fn a_kick_ends_the_wait_of_a_vcpu_that_is_off() {
 
 #[test]
 fn a_kick_before_the_run_ends_it_and_is_then_used_up() {
-    let programs = &BOTH[0];
+    let programs = &a64::PROGRAMS;
     let mut guest = Guest::new(programs.mode, 1, &[programs.spin]);
     guest.vcpus[0].kick().kick();
     assert_eq!(guest.step(), Seen::Kicked);
@@ -45,7 +46,7 @@ fn a_kick_before_the_run_ends_it_and_is_then_used_up() {
 
 #[test]
 fn a_kick_does_not_take_a_load_away() {
-    let programs = &BOTH[0];
+    let programs = &a64::PROGRAMS;
     let mut guest = Guest::new(programs.mode, 1, &[programs.io, programs.system_off]);
     assert_eq!(guest.step(), wrote(DEVICE, 0x4b4f));
     assert_eq!(guest.step(), Seen::Read(DEVICE + 8, 2));
@@ -58,7 +59,7 @@ fn a_kick_does_not_take_a_load_away() {
 #[test]
 fn each_of_many_kicks_gets_the_guest_out() {
     const ROUNDS: usize = 2_000;
-    let programs = &BOTH[0];
+    let programs = &a64::PROGRAMS;
     let mut guest = Guest::new(programs.mode, 1, &[programs.spin]);
     assert!(matches!(guest.step(), Seen::Write(DEVICE, _)));
     let vcpu = &mut guest.vcpus[0];
@@ -83,7 +84,7 @@ fn each_of_many_kicks_gets_the_guest_out() {
 
 #[test]
 fn a_kick_may_outlive_its_vcpu() {
-    let mut guest = Guest::new(GuestMode::Aarch64, 1, &[BOTH[0].system_off]);
+    let mut guest = Guest::new(GuestMode::Aarch64, 1, &[a64::PROGRAMS.system_off]);
     let kick = guest.vcpus[0].kick();
     assert_eq!(guest.step(), Seen::Off);
     drop(guest);
@@ -92,7 +93,7 @@ fn a_kick_may_outlive_its_vcpu() {
 
 #[test]
 fn a_vcpu_may_move_to_another_thread() {
-    let programs = &BOTH[0];
+    let programs = &a64::PROGRAMS;
     let mut guest = Guest::new(programs.mode, 2, &[programs.cpu_on]);
     guest.place(SECOND, &[programs.spin]);
     let kick = guest.vcpus[0].kick();

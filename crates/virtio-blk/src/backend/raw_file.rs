@@ -1,12 +1,13 @@
 //! A file or block device of the host, byte for byte.
 
-use std::fs::{self, File, FileType, Metadata};
+use std::fs::{self, File, FileType, Metadata, TryLockError};
 use std::io::{self, ErrorKind, Seek, SeekFrom};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use cubie_virtq::Segments;
+use nix::fcntl::OFlag;
 use nix::sys::stat::{major, minor};
 
 use super::BlockBackend;
@@ -31,6 +32,16 @@ pub enum OpenError {
         /// The host's reason.
         source: io::Error,
     },
+    /// Somebody else writes it, or wants nobody else to.
+    #[error(
+        "disk {path}: is in use by another VM (or mounted), or given twice; it can be shared where all use it \
+         with «,ro»",
+        path = path.display()
+    )]
+    InUse {
+        /// What was asked for.
+        path: PathBuf,
+    },
     /// Not one sector.
     #[error("disk {path}: has {size} bytes, less than a sector of {SECTOR_SIZE}", path = path.display())]
     TooSmall {
@@ -53,6 +64,10 @@ pub enum OpenError {
 ///
 /// Every request is finished at once, on the worker's thread, by `preadv` and `pwritev` through the
 /// host's page cache. The size is taken when it is opened.
+///
+/// As long as this value lives, it holds a lock (`flock`) on what it has opened: nobody else's `RawFile`
+/// gets a disk that one of them writes, since two guests would destroy each other's file system. A block
+/// device that is written must not be mounted either.
 #[derive(Debug)]
 pub struct RawFile {
     file: File,
@@ -75,8 +90,15 @@ impl RawFile {
             let source = ErrorKind::ReadOnlyFilesystem.into();
             return Err(OpenError::NotWritable { path: path.into(), source });
         }
-        let opened = File::options().read(true).write(!read_only).open(path);
+        let mut options = File::options();
+        options.read(true).write(!read_only);
+        if !read_only && metadata.file_type().is_block_device() {
+            // Refuses one that is mounted, or somebody else's in the same way (open(2)).
+            options.custom_flags(OFlag::O_EXCL.bits());
+        }
+        let opened = options.open(path);
         let mut file = opened.map_err(|source| refused(path, read_only, source))?;
+        lock(&file, read_only).map_err(|InUse| OpenError::InUse { path: path.into() })?;
         // Unlike the length in its metadata, the end can be asked for of block devices as well.
         let size = file.seek(SeekFrom::End(0)).map_err(host)?;
         if size < SECTOR_SIZE {
@@ -152,10 +174,24 @@ fn is_write_protected(metadata: &Metadata) -> bool {
         && fs::read(path).is_ok_and(|flag| flag.first() == Some(&b'1'))
 }
 
+/// Another open file has a lock that excludes this one's.
+struct InUse;
+
+/// Locks `file` until it is closed: for itself, or for all that only read it. A file system without locks
+/// is no reason to refuse a disk.
+fn lock(file: &File, read_only: bool) -> Result<(), InUse> {
+    match if read_only { file.try_lock_shared() } else { file.try_lock() } {
+        Err(TryLockError::WouldBlock) => Err(InUse),
+        Ok(()) | Err(TryLockError::Error(_)) => Ok(()),
+    }
+}
+
 /// Blames the mode if reading would have worked.
 fn refused(path: &Path, read_only: bool, source: io::Error) -> OpenError {
     let path = path.to_owned();
-    if !read_only && File::open(&path).is_ok() {
+    if source.kind() == ErrorKind::ResourceBusy {
+        OpenError::InUse { path }
+    } else if !read_only && File::open(&path).is_ok() {
         OpenError::NotWritable { path, source }
     } else {
         OpenError::Host { path, source }

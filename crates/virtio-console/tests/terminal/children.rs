@@ -44,6 +44,15 @@ fn child_process() {
     }
 }
 
+/// Plays `part` in a process of its own, whose terminal is raw.
+fn raw(part: &str) -> (Pty, Child) {
+    let mut pty = Pty::new();
+    let child = pty.child(part);
+    pty.read_until("raw");
+    assert!(pty.is_raw());
+    (pty, child)
+}
+
 fn ended(mut child: Child) -> ExitStatus {
     child.wait().unwrap()
 }
@@ -68,10 +77,7 @@ fn a_panic_in_any_thread_restores_the_terminal_before_its_message() {
 #[test]
 fn a_program_that_exits_restores_the_terminal_by_hand() {
     within(DEADLINE, || {
-        let mut pty = Pty::new();
-        let child = pty.child("exit");
-        pty.read_until("raw");
-        assert!(pty.is_raw());
+        let (mut pty, child) = raw("exit");
         pty.type_in(b"\x01x");
         assert_eq!(ended(child).code(), Some(7));
         assert!(!pty.is_raw());
@@ -82,10 +88,7 @@ fn a_program_that_exits_restores_the_terminal_by_hand() {
 fn the_first_signal_asks_for_an_orderly_end() {
     within(DEADLINE, || {
         for signal in [Signal::TERM, Signal::HUP, Signal::INT] {
-            let mut pty = Pty::new();
-            let child = pty.child("orderly");
-            pty.read_until("raw");
-            assert!(pty.is_raw());
+            let (mut pty, child) = raw("orderly");
             send(&child, signal);
             pty.read_until(&format!("one\r\ntwo Terminated({})\r\n", signal.as_raw()));
             assert!(ended(child).success());
@@ -97,9 +100,7 @@ fn the_first_signal_asks_for_an_orderly_end() {
 #[test]
 fn the_second_signal_ends_the_program_with_its_terminal_restored() {
     within(DEADLINE, || {
-        let mut pty = Pty::new();
-        let child = pty.child("stubborn");
-        pty.read_until("raw");
+        let (pty, child) = raw("stubborn");
         // Of two kinds, since those of one merge while they are pending.
         send(&child, Signal::TERM);
         send(&child, Signal::INT);
@@ -112,9 +113,7 @@ fn the_second_signal_ends_the_program_with_its_terminal_restored() {
 #[test]
 fn the_help_begins_each_line_at_the_left() {
     within(DEADLINE, || {
-        let mut pty = Pty::new();
-        let child = pty.child("orderly");
-        pty.read_until("raw");
+        let (mut pty, child) = raw("orderly");
         pty.type_in(b"\x01c");
         let seen = pty.read_until("to the guest\r\n");
         assert!(seen.contains("\r\nCtrl-A x  "), "{seen}");

@@ -1,4 +1,4 @@
-//! Why the device interrupts, and its status: the two words that workers and vCPUs share.
+//! Why the device interrupts, and its status: what workers and vCPUs share.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -8,18 +8,21 @@ use virtio_bindings::virtio_mmio::{VIRTIO_MMIO_INT_CONFIG, VIRTIO_MMIO_INT_VRING
 
 use crate::status::{DRIVER_OK, NEEDS_RESET};
 
+/// InterruptStatus lies above the status, which has eight bits (VIRTIO 1.4 §2.1).
+const PENDING: u32 = 8;
+const STATUS: u32 = (1 << PENDING) - 1;
+
 struct Words {
-    /// Device status (VIRTIO 1.4 §2.1).
-    status: AtomicU32,
-    /// InterruptStatus: what the driver has not acknowledged yet.
-    pending: AtomicU32,
+    /// Device status (§2.1), and above it InterruptStatus: what the driver has not acknowledged yet. One
+    /// word, so that nothing pends after a reset that was meant for the time before.
+    both: AtomicU32,
     interrupt: Interrupt,
 }
 
 impl Words {
     fn raise(&self, why: u32) {
         // The reason first: the driver reads it when the interrupt arrives.
-        self.pending.fetch_or(why, Ordering::SeqCst);
+        self.both.fetch_or(why << PENDING, Ordering::SeqCst);
         self.interrupt.trigger();
     }
 }
@@ -29,30 +32,28 @@ pub(crate) struct Line(Arc<Words>);
 
 impl Line {
     pub(crate) fn new(interrupt: Interrupt) -> Self {
-        let (status, pending) = (AtomicU32::new(0), AtomicU32::new(0));
-        Self(Arc::new(Words { status, pending, interrupt }))
+        Self(Arc::new(Words { both: AtomicU32::new(0), interrupt }))
     }
 
     pub(crate) fn status(&self) -> u32 {
-        self.0.status.load(Ordering::SeqCst)
+        self.0.both.load(Ordering::SeqCst) & STATUS
     }
 
     /// Adds bits to the status; the device may add its own at the same time.
     pub(crate) fn add_status(&self, bits: u32) {
-        self.0.status.fetch_or(bits, Ordering::SeqCst);
+        self.0.both.fetch_or(bits & STATUS, Ordering::SeqCst);
     }
 
     pub(crate) fn pending(&self) -> u32 {
-        self.0.pending.load(Ordering::SeqCst)
+        self.0.both.load(Ordering::SeqCst) >> PENDING
     }
 
     pub(crate) fn acknowledge(&self, bits: u32) {
-        self.0.pending.fetch_and(!bits, Ordering::SeqCst);
+        self.0.both.fetch_and(!(bits << PENDING), Ordering::SeqCst);
     }
 
     pub(crate) fn reset(&self) {
-        self.0.status.store(0, Ordering::SeqCst);
-        self.0.pending.store(0, Ordering::SeqCst);
+        self.0.both.store(0, Ordering::SeqCst);
     }
 
     /// Buffers were used.
@@ -83,9 +84,13 @@ struct ConfigChanged(Arc<Words>);
 
 impl Trigger for ConfigChanged {
     fn trigger(&self) {
-        // No notification before DRIVER_OK (VIRTIO 1.4 §2.1.2): the driver has yet to read it all.
-        if self.0.status.load(Ordering::SeqCst) & DRIVER_OK != 0 {
-            self.0.raise(VIRTIO_MMIO_INT_CONFIG);
+        // No notification before DRIVER_OK (VIRTIO 1.4 §2.1.2): the driver has yet to read it all. The
+        // driver may reset the device meanwhile.
+        let raised = self.0.both.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |both| {
+            (both & DRIVER_OK != 0).then_some(both | VIRTIO_MMIO_INT_CONFIG << PENDING)
+        });
+        if raised.is_ok() {
+            self.0.interrupt.trigger();
         }
     }
 }
@@ -94,7 +99,7 @@ struct Fault(Arc<Words>);
 
 impl Trigger for Fault {
     fn trigger(&self) {
-        self.0.status.fetch_or(NEEDS_RESET, Ordering::SeqCst);
+        self.0.both.fetch_or(NEEDS_RESET, Ordering::SeqCst);
         ConfigChanged(Arc::clone(&self.0)).trigger();
     }
 }

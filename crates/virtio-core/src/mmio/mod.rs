@@ -38,6 +38,9 @@ pub struct MmioTransport {
     line: Line,
     kicks: Vec<EventFd>,
     setup: Setup,
+    /// The log has been told that the device did not start. A driver can make that happen as often as
+    /// it likes.
+    complained: bool,
 }
 
 impl MmioTransport {
@@ -53,7 +56,7 @@ impl MmioTransport {
         let setup = Setup::new(sizes);
         let line = Line::new(interrupt);
         device.config().connect(Some(line.config_changed()));
-        Ok(Self { device, rings: Features::RING, memory, line, kicks, setup })
+        Ok(Self { device, rings: Features::RING, memory, line, kicks, setup, complained: false })
     }
 
     /// Offers the driver rings with these features instead of [`Features::RING`]: with
@@ -78,7 +81,7 @@ impl MmioTransport {
 
     /// As if the driver had written 0 to Status (VIRTIO 1.4 §2.4): nothing is in flight afterwards.
     pub fn reset(&mut self) {
-        let Self { device, rings: _, memory: _, line, kicks: _, setup } = self;
+        let Self { device, rings: _, memory: _, line, kicks: _, setup, complained: _ } = self;
         // First the device, which may still interrupt, then what it may have said.
         device.stop();
         line.reset();

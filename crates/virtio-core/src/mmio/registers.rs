@@ -138,7 +138,9 @@ impl MmioTransport {
             .and_then(|queues| self.device.start(self.setup.driver_features, queues));
         if let Err(error) = result {
             let device = self.device.id().0;
-            tracing::warn!(device, %error, "the device does not start: waiting for a reset");
+            if !std::mem::replace(&mut self.complained, true) {
+                tracing::warn!(device, %error, "the device does not start: waiting for a reset");
+            }
             self.line.fault().trigger();
         }
     }

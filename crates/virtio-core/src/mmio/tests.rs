@@ -11,6 +11,8 @@ use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 use super::MmioTransport;
 use crate::{Config, DeviceId, Features, QueueState, Queues, StartError, VirtioDevice};
 
+mod hostile;
+
 #[derive(Default)]
 struct Seen {
     running: AtomicBool,

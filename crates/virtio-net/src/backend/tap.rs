@@ -88,7 +88,8 @@ impl Tap {
         &self.name
     }
 
-    /// The header of this crate, and no offloads: a persistent tap remembers those of its last user.
+    /// The header of this crate, no offloads, and room for all frames: a persistent tap remembers those of
+    /// its last user.
     fn set_up(&self) -> io::Result<()> {
         let len = NetHeader::LEN as libc::c_int;
         // SAFETY: TUNSETVNETHDRSZ reads an int.
@@ -97,7 +98,14 @@ impl Tap {
         })?;
         let none: libc::c_ulong = 0;
         // SAFETY: TUNSETOFFLOAD takes a number.
-        check(unsafe { libc::ioctl(self.file.as_raw_fd(), libc::TUNSETOFFLOAD, none) })
+        check(unsafe { libc::ioctl(self.file.as_raw_fd(), libc::TUNSETOFFLOAD, none) })?;
+        // Each tap begins without a bound on what the host has not yet taken, but a persistent one remembers
+        // its last user's. Under one, a frame may find no room, and no edge may come when there is some:
+        // the kernel wakes those only whom poll has found without room before (Linux, drivers/net/tun.c,
+        // tun_chr_poll and tun_sock_write_space), and a write that fails is not a poll.
+        let all = libc::c_int::MAX;
+        // SAFETY: TUNSETSNDBUF reads an int.
+        check(unsafe { libc::ioctl(self.file.as_raw_fd(), libc::TUNSETSNDBUF, &raw const all) })
     }
 
     fn bring_up(&self) -> io::Result<()> {
@@ -217,6 +225,21 @@ mod tests {
         for name in ["cubie0", "fifteen-letters", "tap%d"] {
             assert_eq!(name_in(&request(name).unwrap()), name);
         }
+    }
+
+    #[test]
+    fn the_last_user_of_a_tap_leaves_no_bound_on_what_can_be_sent() {
+        let Ok(tap) = Tap::open(None) else { return eprintln!("skipped: no tap here") };
+        let bounded: libc::c_int = 4096;
+        let mut bound: libc::c_int = 0;
+        // SAFETY: TUNSETSNDBUF reads an int.
+        check(unsafe { libc::ioctl(tap.file.as_raw_fd(), libc::TUNSETSNDBUF, &raw const bounded) })
+            .unwrap();
+        tap.set_up().unwrap();
+        // SAFETY: TUNGETSNDBUF writes an int.
+        check(unsafe { libc::ioctl(tap.file.as_raw_fd(), libc::TUNGETSNDBUF, &raw mut bound) })
+            .unwrap();
+        assert_eq!(bound, libc::c_int::MAX);
     }
 
     #[test]

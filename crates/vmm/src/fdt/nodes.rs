@@ -84,10 +84,16 @@ fn cpus(fdt: &mut FdtWriter, description: &Description) -> Written {
         fdt.property_string("compatible", compatible)?;
         fdt.property_string("enable-method", "psci")?;
         fdt.property_u32("reg", *affinity)?;
+        if description.arch == Arch::Armv7 {
+            fdt.property_u32("clock-frequency", CLOCK_FREQUENCY)?;
+        }
         fdt.end_node(cpu)?;
     }
     fdt.end_node(cpus)
 }
+
+/// In Hz, the board's. 32-bit kernels complain without one; they only compare CPUs by it.
+const CLOCK_FREQUENCY: u32 = 912_000_000;
 
 /// Power management by hypervisor call (ARM DEN 0022). The function numbers are for kernels that know
 /// PSCI 0.1 only; 64-bit guests have their own ones (SMC64).

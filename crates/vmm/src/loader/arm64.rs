@@ -7,6 +7,12 @@ use crate::layout::RAM_BASE;
 /// What a kernel from before 3.17 says nothing about: how much memory it needs after the file.
 const UNKNOWN_BSS: u64 = 16 << 20;
 
+/// Where a kernel's memory begins is a multiple of this, and its `text_offset` less.
+const BASE_ALIGN: u64 = 2 << 20;
+
+/// No kernel is larger: its code reaches its data by ADRP, 4 GiB to either side.
+const IMAGE_MOST: u64 = 4 << 30;
+
 /// The fields that matter of the first 64 bytes of an `Image` (Linux,
 /// Documentation/arch/arm64/booting.rst, «Call the kernel image»).
 pub(super) struct Header {
@@ -32,18 +38,24 @@ impl Header {
         if let Some(needs) = pe_len(&image).filter(|needs| *needs > len) {
             return Err(KernelError::Truncated { len, needs });
         }
-        let (text_offset, size) = match self.image_size {
-            0 => (0x8_0000, len + UNKNOWN_BSS),
-            size => (self.text_offset, size.max(len)),
+        let (text_offset, size) = match (self.image_size, self.text_offset) {
+            (0, _) => (0x8_0000, len + UNKNOWN_BSS),
+            (value @ IMAGE_MOST.., _) => {
+                return Err(KernelError::Header { field: "image_size", value });
+            }
+            (_, value @ BASE_ALIGN..) => {
+                return Err(KernelError::Header { field: "text_offset", value });
+            }
+            (size, text_offset) => (text_offset, size.max(len)),
         };
-        let load = RAM_BASE.saturating_add(text_offset);
+        let load = RAM_BASE + text_offset;
         Ok(Kernel {
             format: Format::Arm64Image,
             unpacked: None,
             image,
             load,
             entry: load,
-            end: load.saturating_add(size),
+            end: load + size,
         })
     }
 }
@@ -114,9 +126,18 @@ mod tests {
     }
 
     #[test]
-    fn numbers_beyond_all_measure_do_no_harm() {
-        let kernel = kernel(arm64_image(u64::MAX, u64::MAX)).unwrap();
-        assert_eq!(kernel.end, u64::MAX);
+    fn a_header_that_asks_for_what_no_kernel_does_is_damaged() {
+        for (text_offset, image_size, blamed) in [
+            (2 << 20, 0x10_0000, "text_offset 0x200000"),
+            (u64::MAX, 0x10_0000, "text_offset 0xffffffffffffffff"),
+            (0, 4 << 30, "image_size 0x100000000"),
+            (0, u64::MAX, "image_size 0xffffffffffffffff"),
+        ] {
+            let error = kernel(arm64_image(text_offset, image_size)).unwrap_err().to_string();
+            assert!(error.contains("is damaged") && error.contains(blamed), "{error}");
+        }
+        let largest = kernel(arm64_image((2 << 20) - 1, (4 << 30) - 1)).unwrap();
+        assert_eq!(largest.end, RAM_BASE + (2 << 20) + (4 << 30) - 2);
     }
 
     #[test]

@@ -17,6 +17,14 @@ pub enum FileError {
         /// Why.
         source: io::Error,
     },
+    /// A file without bytes.
+    #[error("{option}: {} is empty", .path.display())]
+    Empty {
+        /// The option that named it.
+        option: &'static str,
+        /// The file.
+        path: PathBuf,
+    },
     /// More than there is room for.
     #[error("{option}: {} has more than {} MiB, and no more can be loaded", .path.display(), .limit >> 20)]
     TooLarge {
@@ -33,7 +41,7 @@ pub enum FileError {
 /// guest's memory for an initrd. `option` is what the error blames.
 ///
 /// # Errors
-/// When the file cannot be read or is larger.
+/// When the file cannot be read, is empty or is larger.
 pub fn read_file(option: &'static str, path: &Path, limit: usize) -> Result<Vec<u8>, FileError> {
     let blame = |source| FileError::Read { option, path: path.to_owned(), source };
     let mut bytes = Vec::new();
@@ -42,11 +50,12 @@ pub fn read_file(option: &'static str, path: &Path, limit: usize) -> Result<Vec<
         .take(limit as u64 + 1)
         .read_to_end(&mut bytes)
         .map_err(blame)?;
-    if bytes.len() > limit {
-        let path = path.to_owned();
-        return Err(FileError::TooLarge { option, path, limit });
+    let path = || path.to_owned();
+    match bytes.len() {
+        0 => Err(FileError::Empty { option, path: path() }),
+        len if len > limit => Err(FileError::TooLarge { option, path: path(), limit }),
+        _ => Ok(bytes),
     }
-    Ok(bytes)
 }
 
 #[cfg(test)]
@@ -70,6 +79,12 @@ mod tests {
             error.to_string(),
             "--kernel: /dev/zero has more than 3 MiB, and no more can be loaded"
         );
+    }
+
+    #[test]
+    fn a_file_without_bytes_is_refused() {
+        let error = read_file("--initrd", Path::new("/dev/null"), 1).unwrap_err();
+        assert_eq!(error.to_string(), "--initrd: /dev/null is empty");
     }
 
     #[test]

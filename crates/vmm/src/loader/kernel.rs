@@ -73,6 +73,14 @@ pub enum KernelError {
         /// Bytes there should be.
         needs: u64,
     },
+    /// An ARM64 `Image` whose header asks for what no kernel does.
+    #[error("--kernel: the file is damaged, its header says {field} {value:#x}: copy it again")]
+    Header {
+        /// The field, as the boot protocol calls it.
+        field: &'static str,
+        /// What is in it.
+        value: u64,
+    },
     /// Not a kernel for ARM.
     #[error("--kernel: {0}")]
     Foreign(Foreign),

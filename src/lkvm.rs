@@ -1,0 +1,136 @@
+//! Options in the manner of LKVM, as values: for command lines that its users know.
+//!
+//! LKVM's `trans=mmio` is accepted and means nothing, since there is no other transport.
+//!
+//! ```
+//! use cubie::lkvm::{DiskOption, MemorySize, NetworkOption};
+//!
+//! let disk: DiskOption = "tools.iso,ro".parse()?;
+//! assert!(disk.read_only);
+//! let network: NetworkOption = "mode=tap,tapif=tap0,trans=mmio".parse()?;
+//! assert_eq!(network, NetworkOption::Tap { name: Some("tap0".into()), mac: None });
+//! assert_eq!("2G".parse(), Ok(MemorySize(2 << 30)));
+//! # Ok::<(), String>(())
+//! ```
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use crate::net::Mac;
+
+/// A disk: `PATH[,ro]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DiskOption {
+    /// The image or block device.
+    pub path: PathBuf,
+    /// Whether the guest may only read it.
+    pub read_only: bool,
+}
+
+impl FromStr for DiskOption {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut parts = text.split(',');
+        let path = parts.next().filter(|path| !path.is_empty()).ok_or("a disk needs a PATH")?;
+        let mut disk = Self { path: path.into(), read_only: false };
+        for option in parts {
+            match option {
+                "ro" => disk.read_only = true,
+                "trans=mmio" => {}
+                _ => return Err(format!("unknown disk option «{option}»: there is `ro`")),
+            }
+        }
+        Ok(disk)
+    }
+}
+
+/// A network: `mode=tap[,tapif=NAME][,guest_mac=MAC]`, or `none`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NetworkOption {
+    /// No network card.
+    None,
+    /// A card on a tap.
+    Tap {
+        /// The host's interface; one is made where none is named.
+        name: Option<String>,
+        /// The guest's address; one is made where none is given.
+        mac: Option<Mac>,
+    },
+}
+
+impl FromStr for NetworkOption {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "none" {
+            return Ok(Self::None);
+        }
+        let (mut mode, mut name, mut mac) = (None, None, None);
+        for option in text.split(',') {
+            match option.split_once('=') {
+                Some(("mode", value)) => mode = Some(value),
+                Some(("tapif", value)) => name = Some(value.to_owned()),
+                Some(("guest_mac", value)) => {
+                    mac = Some(value.parse().map_err(|e| format!("guest_mac: {e}"))?);
+                }
+                Some(("trans", "mmio")) => {}
+                _ => {
+                    let known = "mode=tap, tapif=NAME, guest_mac=MAC, trans=mmio";
+                    return Err(format!("unknown network option «{option}»: there are {known}"));
+                }
+            }
+        }
+        match mode {
+            Some("tap") => Ok(Self::Tap { name, mac }),
+            Some("none") if name.is_some() || mac.is_some() => {
+                Err("mode=none has no card: leave out tapif and guest_mac, or give mode=tap".into())
+            }
+            Some("none") => Ok(Self::None),
+            Some(other) => Err(format!("unknown mode «{other}»: there are tap and none")),
+            None => Err("a network needs mode=tap, or is `none`".into()),
+        }
+    }
+}
+
+/// A size of memory in bytes, written in MiB or with a unit: `512`, `512M`, `2G`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MemorySize(pub u64);
+
+impl FromStr for MemorySize {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
+        let shift = match &text[digits.len()..] {
+            "" | "M" | "MiB" => 20,
+            "G" | "GiB" => 30,
+            unit => return Err(format!("unknown unit «{unit}»: give MiB, or 512M, or 2G")),
+        };
+        let number: u64 = digits.parse().map_err(|_| "give a number of MiB, such as 512")?;
+        number.checked_mul(1 << shift).map(Self).ok_or_else(|| "too large".into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        let disk = |text: &str| text.parse::<DiskOption>().unwrap_err();
+        let network = |text: &str| text.parse::<NetworkOption>().unwrap_err();
+        let memory = |text: &str| text.parse::<MemorySize>().unwrap_err();
+        assert!(disk(",ro").contains("PATH"));
+        assert!(disk("a,rw").contains("«rw»"));
+        assert!(network("mode=user").contains("«user»"));
+        assert!(network("tapif=x").contains("mode=tap"));
+        assert!(network("mode=tap,guest_mac=1").contains("guest_mac"));
+        assert!(network("mode=none,tapif=x").contains("leave out tapif"));
+        assert!(network("guest_mac=02:00:5e:10:00:01,mode=none").contains("guest_mac"));
+        assert!(network("mode=tap,mtu=9000").contains("«mtu=9000»"));
+        assert!(memory("5T").contains("«T»"));
+        assert!(memory("G").contains("number"));
+        assert!(memory("99999999999999G").contains("large"));
+    }
+}
