@@ -12,6 +12,9 @@ use crate::QueueError;
 /// Bytes of the largest indirect table: as many descriptors as a 16-bit index reaches.
 pub(crate) const MOST_TABLE: usize = 16 * 65535;
 
+/// A part of a ring: its name, its bytes, and what its guest address is a multiple of.
+pub(crate) type Part = (&'static str, usize, usize);
+
 /// A piece of guest memory with one host address: ring parts and indirect tables.
 ///
 /// All accesses are atomic, since the guest may write at the same time, and little endian. An offset
@@ -181,13 +184,11 @@ impl Translator {
         self.regions.iter().find(holds)
     }
 
-    /// A part of a ring at the driver's `address`, which must be a multiple of `align`.
+    /// A part of a ring at the driver's `address`.
     pub(crate) fn part<const ALIGN: usize>(
         &mut self,
-        part: &'static str,
+        (part, len, align): Part,
         address: u64,
-        len: usize,
-        align: usize,
     ) -> Result<Window<ALIGN>, QueueError> {
         let host = self.whole(address, len).ok_or(QueueError::Ring { part, address })?;
         // The standard's alignment is the guest's; the host's need only suit the accesses.

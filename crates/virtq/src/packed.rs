@@ -12,9 +12,9 @@ use virtio_bindings::virtio_ring::{
 };
 
 use crate::chain::Body;
-use crate::memory::{Table, Translator, Window};
+use crate::memory::{Part, Table, Translator, Window};
 use crate::place::{AVAIL, Place, USED};
-use crate::ring::{AnyRing, Taken, needs_event};
+use crate::ring::{AnyRing, Taken};
 use crate::walk::{DESC_SIZE, Descriptor, WRITE, Walk};
 use crate::{Features, QueueError, QueueParams, QueueState};
 
@@ -189,19 +189,10 @@ impl PackedRing {
         match wish >> 16 & 3 {
             VRING_PACKED_EVENT_FLAG_DISABLE => false,
             VRING_PACKED_EVENT_FLAG_DESC if self.event_idx => {
-                self.passed(Place(wish as u16), count)
+                self.next_used.has_passed(Place(wish as u16), count, self.size)
             }
             _ => true,
         }
-    }
-
-    /// Is `event` among the last `count` entries used?
-    #[inline]
-    fn passed(&self, event: Place, count: u16) -> bool {
-        let new = self.next_used.index();
-        // A place in the round before lies that much behind.
-        let behind = if event.wrap() == self.next_used.wrap() { 0 } else { self.size };
-        needs_event(event.index().wrapping_sub(behind), new, new.wrapping_sub(count))
     }
 
     #[inline]
@@ -232,10 +223,10 @@ impl PackedRing {
 }
 
 /// The upper half of a descriptor begins here: length, id, flags.
-const UPPER: usize = 8;
+pub(crate) const UPPER: usize = 8;
 
 #[inline]
-fn at(place: Place) -> usize {
+pub(crate) fn at(place: Place) -> usize {
     DESC_SIZE * usize::from(place.index())
 }
 
@@ -249,9 +240,19 @@ fn descriptor(address: u64, upper: u64) -> Descriptor {
 type Parts = (Table, Window<4>, Window<4>);
 
 fn parts(params: &QueueParams, memory: &mut Translator) -> Result<Parts, QueueError> {
+    let [desc, driver, device] = shape(params.size);
     Ok((
-        memory.part("descriptor ring", params.desc, DESC_SIZE * usize::from(params.size), 16)?,
-        memory.part("driver event suppression structure", params.driver, 4, 4)?,
-        memory.part("device event suppression structure", params.device, 4, 4)?,
+        memory.part(desc, params.desc)?,
+        memory.part(driver, params.driver)?,
+        memory.part(device, params.device)?,
     ))
+}
+
+/// The parts of a packed ring (VIRTIO 1.4 §2.8.10).
+pub(crate) fn shape(size: u16) -> [Part; 3] {
+    [
+        ("descriptor ring", DESC_SIZE * usize::from(size), 16),
+        ("driver event suppression structure", 4, 4),
+        ("device event suppression structure", 4, 4),
+    ]
 }

@@ -4,6 +4,8 @@ use virtio_bindings::virtio_ring::{
     VRING_PACKED_DESC_F_AVAIL, VRING_PACKED_DESC_F_USED, VRING_PACKED_EVENT_F_WRAP_CTR,
 };
 
+use crate::ring::needs_event;
+
 pub(crate) const AVAIL: u16 = 1 << VRING_PACKED_DESC_F_AVAIL;
 pub(crate) const USED: u16 = 1 << VRING_PACKED_DESC_F_USED;
 const WRAP: u16 = 1 << VRING_PACKED_EVENT_F_WRAP_CTR;
@@ -46,6 +48,15 @@ impl Place {
             Some(index) => Self(index | self.0 & WRAP),
             None => Self((self.index() + size - entries) | !self.0 & WRAP),
         }
+    }
+
+    /// Is `event` among the `count` places before this one, a round at most?
+    #[inline]
+    pub(crate) fn has_passed(self, event: Self, count: u16, size: u16) -> bool {
+        let new = self.index();
+        // A place of the other round lies that much behind; one in the round to come is out of reach so.
+        let behind = if event.wrap() == self.wrap() { 0 } else { size };
+        needs_event(event.index().wrapping_sub(behind), new, new.wrapping_sub(count))
     }
 
     /// Flags of a descriptor that is available here.

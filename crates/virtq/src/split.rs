@@ -7,16 +7,16 @@ use virtio_bindings::virtio_ring::{VRING_AVAIL_F_NO_INTERRUPT, VRING_USED_F_NO_N
 use vm_memory::GuestMemoryMmap;
 
 use crate::chain::Body;
-use crate::memory::{Table, Translator, Window};
+use crate::memory::{Part, Table, Translator, Window};
 use crate::ring::{AnyRing, Taken, needs_event};
 use crate::walk::{DESC_SIZE, Descriptor, Walk};
 use crate::{Features, QueueError, QueueParams, QueueState};
 
-const USED_SIZE: usize = 8;
+pub(crate) const USED_SIZE: usize = 8;
 /// Both rings begin with flags (2 bytes), index (2 bytes); entries follow.
-const FLAGS: usize = 0;
-const INDEX: usize = 2;
-const ENTRIES: usize = 4;
+pub(crate) const FLAGS: usize = 0;
+pub(crate) const INDEX: usize = 2;
+pub(crate) const ENTRIES: usize = 4;
 
 #[derive(Debug)]
 pub(crate) struct SplitRing {
@@ -238,12 +238,22 @@ impl QueueParams {
 type Parts = (Table, Window<2>, Window<4>);
 
 fn parts(params: &QueueParams, memory: &mut Translator) -> Result<Parts, QueueError> {
-    let n = usize::from(params.size);
+    let [desc, avail, used] = shape(params.size);
     Ok((
-        memory.part("descriptor table", params.desc, DESC_SIZE * n, 16)?,
-        memory.part("available ring", params.driver, ENTRIES + 2 * n + 2, 2)?,
-        memory.part("used ring", params.device, ENTRIES + USED_SIZE * n + 2, 4)?,
+        memory.part(desc, params.desc)?,
+        memory.part(avail, params.driver)?,
+        memory.part(used, params.device)?,
     ))
+}
+
+/// The parts of a split ring (VIRTIO 1.4 §2.7); either ring ends in an event index.
+pub(crate) fn shape(size: u16) -> [Part; 3] {
+    let n = usize::from(size);
+    [
+        ("descriptor table", DESC_SIZE * n, 16),
+        ("available ring", ENTRIES + 2 * n + 2, 2),
+        ("used ring", ENTRIES + USED_SIZE * n + 2, 4),
+    ]
 }
 
 /// The halves of a descriptor.

@@ -2,32 +2,14 @@
 
 use vm_memory::{Bytes, GuestAddress};
 
-use super::DESC_SIZE;
-use crate::memory::{Table, Translator, Window};
-use crate::{Features, QueueError, QueueParams};
+use crate::memory::{Part, Table, Translator, Window};
+use crate::{Features, QueueError, QueueParams, packed, split};
 
 /// The parts begin on cache lines of their own: each is written by one side only.
 const CACHE_LINE: u64 = 64;
 
-/// Bytes and alignment of the three parts.
-type Shape = [(&'static str, usize, usize); 3];
-
-/// VIRTIO 1.4 §2.7 (split), §2.8.10 (packed).
-fn shape(size: u16, features: Features) -> Shape {
-    let n = usize::from(size);
-    if features.has(Features::PACKED) {
-        [
-            ("descriptor ring", DESC_SIZE * n, 16),
-            ("driver event suppression structure", 4, 4),
-            ("device event suppression structure", 4, 4),
-        ]
-    } else {
-        [
-            ("descriptor table", DESC_SIZE * n, 16),
-            ("available ring", 6 + 2 * n, 2),
-            ("used ring", 6 + 8 * n, 4),
-        ]
-    }
+fn shape(size: u16, features: Features) -> [Part; 3] {
+    if features.has(Features::PACKED) { packed::shape(size) } else { split::shape(size) }
 }
 
 impl QueueParams {
@@ -68,11 +50,12 @@ pub(super) fn fresh_parts<const DRIVER: usize>(
 }
 
 fn fresh<const ALIGN: usize>(
-    (part, len, align): (&'static str, usize, usize),
+    part: Part,
     address: u64,
     memory: &mut Translator,
 ) -> Result<Window<ALIGN>, QueueError> {
-    let window = memory.part(part, address, len, align)?;
+    let window = memory.part(part, address)?;
+    let (part, len, _) = part;
     let zeroed = memory.memory().write_slice(&vec![0; len], GuestAddress(address));
     zeroed.map_err(|_| QueueError::Ring { part, address })?;
     Ok(window)

@@ -41,19 +41,14 @@ mod split;
 
 use std::sync::Arc;
 
-use virtio_bindings::virtio_ring::{VRING_DESC_F_NEXT, VRING_DESC_F_WRITE};
 use vm_memory::GuestMemoryMmap;
 
 use crate::memory::{Table, Translator};
+use crate::packed::UPPER;
+use crate::walk::{DESC_SIZE, WRITE};
 use crate::{Features, QueueError, QueueParams};
 use packed::PackedDriver;
 use split::SplitDriver;
-
-const NEXT: u16 = VRING_DESC_F_NEXT as u16;
-const WRITE: u16 = VRING_DESC_F_WRITE as u16;
-const DESC_SIZE: usize = 16;
-/// Inside a descriptor: what is behind the address.
-const UPPER: usize = 8;
 
 /// A piece of guest memory lent to the device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -207,7 +202,7 @@ impl DriverQueue {
         if self.free() == 0 || buffers.is_empty() {
             return None;
         }
-        let part = self.memory.part("indirect table", table, DESC_SIZE * buffers.len(), 8);
+        let part = self.memory.part(("indirect table", DESC_SIZE * buffers.len(), 8), table);
         let window = part.ok()?;
         ring!(self, ring => ring.add_indirect(buffers, table, &window))
     }

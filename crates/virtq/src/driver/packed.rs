@@ -8,16 +8,16 @@
 use std::sync::atomic::{Ordering, fence};
 
 use virtio_bindings::virtio_ring::{
-    VRING_DESC_F_INDIRECT, VRING_PACKED_EVENT_FLAG_DESC, VRING_PACKED_EVENT_FLAG_DISABLE,
-    VRING_PACKED_EVENT_FLAG_ENABLE,
+    VRING_PACKED_EVENT_FLAG_DESC, VRING_PACKED_EVENT_FLAG_DISABLE, VRING_PACKED_EVENT_FLAG_ENABLE,
 };
 
 use super::chains::Chains;
 use super::layout::fresh_parts;
-use super::{Buffer, DESC_SIZE, DriverError, NEXT, UPPER, Used, WRITE, upper, write_descriptor};
+use super::{Buffer, DriverError, Used, upper, write_descriptor};
 use crate::memory::{Table, Translator, Window};
+use crate::packed::{UPPER, at};
 use crate::place::{AVAIL, Place, USED};
-use crate::ring::needs_event;
+use crate::walk::{DESC_SIZE, INDIRECT, NEXT, WRITE};
 use crate::{Features, QueueError, QueueParams, QueueState};
 
 /// Where both sides begin (§2.8.1).
@@ -100,7 +100,7 @@ impl PackedDriver {
             write_descriptor(table, n, buffer.address, upper);
             room = room.saturating_add(buffer.room());
         }
-        self.put(at, (DESC_SIZE * buffers.len()) as u32, VRING_DESC_F_INDIRECT as u16);
+        self.put(at, (DESC_SIZE * buffers.len()) as u32, INDIRECT);
         Some(self.chains.add(self.chains.first(), 1, room))
     }
 
@@ -142,14 +142,7 @@ impl PackedDriver {
         if flags != VRING_PACKED_EVENT_FLAG_DESC || !self.event_idx {
             return news != 0 && flags != VRING_PACKED_EVENT_FLAG_DISABLE;
         }
-        let event = Place(wish as u16);
-        let new = self.published;
-        let mut place = event.index();
-        if event.wrap() != new.wrap() {
-            // Of the lap before, or of the one to come, which is out of reach either way round.
-            place = place.wrapping_sub(self.chains.size());
-        }
-        needs_event(place, new.index(), new.index().wrapping_sub(news))
+        self.published.has_passed(Place(wish as u16), news, self.chains.size())
     }
 
     #[inline]
@@ -199,9 +192,4 @@ impl PackedDriver {
     fn ask(&self, wish: u32) {
         self.driver.store32(0, wish);
     }
-}
-
-#[inline]
-fn at(place: Place) -> usize {
-    DESC_SIZE * usize::from(place.index())
 }

@@ -2,21 +2,16 @@
 
 use std::sync::atomic::{Ordering, fence};
 
-use virtio_bindings::virtio_ring::{
-    VRING_AVAIL_F_NO_INTERRUPT, VRING_DESC_F_INDIRECT, VRING_USED_F_NO_NOTIFY,
-};
+use virtio_bindings::virtio_ring::{VRING_AVAIL_F_NO_INTERRUPT, VRING_USED_F_NO_NOTIFY};
 
 use super::chains::Chains;
 use super::layout::fresh_parts;
-use super::{Buffer, DESC_SIZE, DriverError, NEXT, Used, upper, write_descriptor};
+use super::{Buffer, DriverError, Used, upper, write_descriptor};
 use crate::memory::{Table, Translator, Window};
 use crate::ring::needs_event;
+use crate::split::{ENTRIES, FLAGS, INDEX, USED_SIZE};
+use crate::walk::{DESC_SIZE, INDIRECT, NEXT};
 use crate::{Features, QueueError, QueueParams};
-
-const FLAGS: usize = 0;
-const INDEX: usize = 2;
-const ENTRIES: usize = 4;
-const USED_SIZE: usize = 8;
 
 /// Entries of the available ring are counted by [`Chains::added`], those of the used ring by
 /// [`Chains::returned`]: each is one chain.
@@ -91,7 +86,7 @@ impl SplitDriver {
             room = room.saturating_add(buffer.room());
         }
         let (head, len) = (self.chains.first(), DESC_SIZE * buffers.len());
-        let upper = upper(len as u32, [VRING_DESC_F_INDIRECT as u16, 0]);
+        let upper = upper(len as u32, [INDIRECT, 0]);
         write_descriptor(&self.desc, head.into(), at, upper);
         Some(self.offer(head, 1, room))
     }
