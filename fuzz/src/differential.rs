@@ -213,12 +213,8 @@ fn has_reason(error: QueueError, descriptors: &[Descriptor], size: u16) -> bool 
         QueueError::ChainLength(_) => cut_short || descriptors.len() > size.into(),
         QueueError::Order => out_of_order(descriptors),
         // All of it must exist, also what they would not have looked at: behind the last descriptor that
-        // is used of an indirect table. Tables must be aligned as well, buffers need not.
-        QueueError::Buffer { address, len } => {
-            let same = |d: &Descriptor| (d.addr().0, d.len()) == (address, len);
-            let misaligned = address % 8 != 0 && !descriptors.iter().any(same);
-            misaligned || pieces(address, len).is_none()
-        }
+        // is used of an indirect table.
+        QueueError::Buffer { address, len } => pieces(address, len).is_none(),
         // They pass over NEXT beside INDIRECT.
         QueueError::Indirect(what) => cut_short || what.starts_with("NEXT"),
         _ => false,

@@ -3,7 +3,7 @@
 
 use std::ptr::NonNull;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
 
 use vm_memory::{Address, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion};
 
@@ -38,6 +38,12 @@ impl<const ALIGN: usize> Window<ALIGN> {
     /// `None` when the host address is not a multiple of `ALIGN` (a power of two).
     fn new(host: NonNull<u8>, len: usize) -> Option<Self> {
         (host.as_ptr().addr() & (ALIGN - 1) == 0).then_some(Self { host, len })
+    }
+
+    /// Reads the byte at `offset`.
+    #[inline]
+    fn load8(&self, offset: usize) -> u8 {
+        self.cell::<AtomicU8>(offset).load(Ordering::Relaxed)
     }
 
     /// Reads the 16-bit integer at `offset`.
@@ -108,6 +114,11 @@ impl<const ALIGN: usize> Window<ALIGN> {
     }
 }
 
+/// Eight bytes of a copied table, aligned as [`Table`] asks for.
+#[derive(Debug)]
+#[repr(align(8))]
+struct Word([AtomicU8; 8]);
+
 #[derive(Clone, Copy, Debug)]
 struct Region {
     first: u64,
@@ -121,9 +132,9 @@ pub(crate) struct Translator {
     regions: Box<[Region]>,
     /// The region of the last address, empty at first.
     recent: Region,
-    /// Copy of an indirect table that does not lie in one piece; made at the first such table, and of
-    /// the largest size, so that no window on it ever moves.
-    scattered: Option<Box<[AtomicU64]>>,
+    /// Copy of an indirect table that does not lie in one aligned piece; made at the first such table, and
+    /// of the largest size, so that no window on it ever moves.
+    scattered: Option<Box<[Word]>>,
     memory: Arc<GuestMemoryMmap>,
 }
 
@@ -197,33 +208,38 @@ impl Translator {
     }
 
     /// An indirect table of `len` bytes, not zero and at most [`MOST_TABLE`]; a copy of it, good until the
-    /// next table, when it lies in several pieces. `None` when some of it is not in memory or not aligned.
+    /// next table, when it lies in several pieces or between two words. `None` when some of it is not in
+    /// memory.
     #[inline]
     pub(crate) fn table(&mut self, address: u64, len: usize) -> Option<Table> {
-        match self.whole(address, len) {
-            Some(host) => Table::new(host, len),
+        match self.whole(address, len).and_then(|host| Table::new(host, len)) {
+            Some(table) => Some(table),
             None => self.gather(address, len),
         }
     }
 
     #[cold]
     fn gather(&mut self, address: u64, len: usize) -> Option<Table> {
-        const WORD: usize = size_of::<u64>();
         let mut done = 0;
         while done < len {
             let (host, here) = self.piece(address.checked_add(done as u64)?, len - done)?;
-            let piece = Table::new(host, here).filter(|_| here.is_multiple_of(WORD))?;
-            let copy = self.scattered.get_or_insert_with(|| {
-                let zeroes = Box::new_zeroed_slice(MOST_TABLE / WORD);
-                // SAFETY: zero is a value of an atomic integer.
-                unsafe { zeroes.assume_init() }
-            });
-            for (i, word) in (0..here / WORD).zip(&copy[done / WORD..]) {
-                word.store(piece.load64(WORD * i).to_le(), Ordering::Relaxed);
+            let piece = Window::<1>::new(host, here)?;
+            for (offset, byte) in
+                (0..here).zip(self.copy().iter().flat_map(|word| &word.0).skip(done))
+            {
+                byte.store(piece.load8(offset), Ordering::Relaxed);
             }
             done += here;
         }
-        let copy = NonNull::from(self.scattered.as_ref()?.get(..len / WORD)?);
+        let copy = NonNull::from(self.copy().get(..len.div_ceil(8))?);
         Table::new(copy.cast(), len)
+    }
+
+    fn copy(&mut self) -> &[Word] {
+        self.scattered.get_or_insert_with(|| {
+            let zeroes = Box::new_zeroed_slice(MOST_TABLE / size_of::<Word>());
+            // SAFETY: zero is a value of an atomic integer.
+            unsafe { zeroes.assume_init() }
+        })
     }
 }

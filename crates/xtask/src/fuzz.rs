@@ -11,8 +11,19 @@ use anyhow::{Context, bail, ensure};
 use crate::setup;
 use crate::shell::{cargo, nightly, root, run};
 
-/// Seconds a target in `cargo xtask ci`.
-pub(crate) const SHORT: u32 = 60;
+/// How long, and from where.
+#[derive(clap::Args, Clone, Copy)]
+pub(crate) struct Effort {
+    /// Seconds that each runs.
+    #[arg(long, default_value_t = 600)]
+    seconds: u32,
+    /// Begin with this seed; 0 is another one each time.
+    #[arg(long, default_value_t = 0)]
+    seed: u32,
+}
+
+/// A target in `cargo xtask ci`: always from the same seed, since it tests a change and not our luck.
+pub(crate) const SHORT: Effort = Effort { seconds: 60, seed: 1 };
 /// Bytes of an input: some 80 steps.
 const MOST_BYTES: u32 = 1024;
 /// As many as the smallest machine of CI has CPUs.
@@ -28,8 +39,8 @@ struct Tally {
     inputs: u64,
 }
 
-/// Runs all targets, or `only` this one, for so many seconds each.
-pub(crate) fn fuzz(only: Option<&str>, seconds: u32) -> anyhow::Result<()> {
+/// Runs all targets, or `only` this one.
+pub(crate) fn fuzz(only: Option<&str>, effort: Effort) -> anyhow::Result<()> {
     let targets = targets(only)?;
     setup::rust_nightly()?;
     setup::cargo_fuzz()?;
@@ -37,13 +48,13 @@ pub(crate) fn fuzz(only: Option<&str>, seconds: u32) -> anyhow::Result<()> {
     let lints = "clippy --manifest-path fuzz/Cargo.toml --all-targets -- -D warnings";
     run("fuzz targets: lints", &mut cargo(lints))?;
     run("fuzz targets: build", &mut nightly("fuzz build"))?;
-    eprintln!("\n== fuzz: {seconds} s each of {}", targets.join(", "));
+    eprintln!("\n== fuzz: {} s each of {}", effort.seconds, targets.join(", "));
     let (left, tallies) = (Mutex::new(targets.iter()), Mutex::new(vec![]));
     thread::scope(|scope| {
         for _ in 0..AT_ONCE {
             scope.spawn(|| {
                 while let Some(target) = next(&left) {
-                    let tally = run_target(target, seconds);
+                    let tally = run_target(target, effort);
                     tallies.lock().expect("no panic").push((target.as_str(), tally));
                 }
             });
@@ -78,7 +89,7 @@ fn targets(only: Option<&str>) -> anyhow::Result<Vec<String>> {
 }
 
 /// Runs one from the committed seeds and from what earlier runs on this machine have found.
-fn run_target(target: &str, seconds: u32) -> anyhow::Result<Tally> {
+fn run_target(target: &str, effort: Effort) -> anyhow::Result<Tally> {
     let folder = root().join("target/fuzz");
     let found = folder.join(target);
     fs::create_dir_all(&found)?;
@@ -86,7 +97,8 @@ fn run_target(target: &str, seconds: u32) -> anyhow::Result<Tally> {
     let seeds = root().join("fuzz/corpus").join(target);
     let mut command = nightly(&format!("fuzz run {target}"));
     command.args([&found, &seeds]).arg("--").args([
-        format!("-max_total_time={seconds}"),
+        format!("-max_total_time={}", effort.seconds),
+        format!("-seed={}", effort.seed),
         format!("-max_len={MOST_BYTES}"),
         // An input that takes longer is a loop.
         "-timeout=10".to_owned(),

@@ -43,9 +43,8 @@ enum Command {
     Fuzz {
         /// Only this one: split, indirect, packed, differential.
         target: Option<String>,
-        /// How long each runs.
-        #[arg(long, default_value_t = 600)]
-        seconds: u32,
+        #[command(flatten)]
+        effort: fuzz::Effort,
     },
     /// Run the rings' tests under Miri.
     Miri,
@@ -72,7 +71,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Test { native } => test::test(!native),
         Command::Ci => ci::ci(),
         Command::Bench { name } => bench::bench(name.as_deref()),
-        Command::Fuzz { target, seconds } => fuzz::fuzz(target.as_deref(), seconds),
+        Command::Fuzz { target, effort } => fuzz::fuzz(target.as_deref(), effort),
         Command::Miri => miri::miri(),
         Command::Floors => floors::check(),
         Command::Fence => fence::check(),
