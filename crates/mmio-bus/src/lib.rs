@@ -9,6 +9,9 @@
 //! 2. Share the bus between the vCPU threads; a look-up takes no lock, and an access locks only the
 //!    device that it reaches, so that a slow device holds up nobody else's.
 //! 3. [`Slots`] hands out ranges of equal size for devices that do not care where they are.
+//! 4. A device whose reads have no side effects can answer them by memory, without an exit: its
+//!    [`RegisterPage`] is what the guest reads, and only writes come through the bus.
+//!    [`MemoryPage`] is one without a hypervisor, for tests.
 //!
 //! ```
 //! use std::sync::{Arc, Mutex};
@@ -32,7 +35,9 @@
 #![forbid(unsafe_code)]
 
 mod bus;
+mod page;
 mod slots;
 
 pub use bus::{Bus, BusError, MmioDevice};
+pub use page::{MemoryPage, RegisterPage};
 pub use slots::Slots;
