@@ -1,14 +1,22 @@
 //! Configuration space (VIRTIO 1.4 §2.5).
 
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cubie_vm_irq::Interrupt;
 
-#[derive(Debug, Default)]
+/// Another place where a driver reads the bytes.
+pub(crate) trait Mirror: Send {
+    /// The bytes and their generation from now on. A driver sees all of it or nothing.
+    fn publish(&self, bytes: &[u8], generation: u32);
+}
+
+#[derive(Default)]
 struct Space {
     bytes: Vec<u8>,
     generation: u32,
     changed: Option<Interrupt>,
+    mirror: Option<Box<dyn Mirror>>,
 }
 
 /// A device's configuration space: bytes that the driver reads, and that the device may change at any
@@ -16,7 +24,7 @@ struct Space {
 ///
 /// A shared handle. The device makes it from the bytes of its `#[repr(C)]` config structure, the
 /// transport reads it, and who changes it (a terminal's resize, a link that goes down) holds a clone.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Config(Arc<Mutex<Space>>);
 
 impl Config {
@@ -56,6 +64,7 @@ impl Config {
             let mut space = self.lock();
             change(&mut space.bytes);
             space.generation = space.generation.wrapping_add(1);
+            space.publish();
             space.changed.clone()
         };
         if let Some(changed) = changed {
@@ -65,11 +74,36 @@ impl Config {
 
     /// Who is told of changes from now on: the transport that the device is plugged into.
     pub fn connect(&self, changed: Option<Interrupt>) {
-        self.lock().changed = changed;
+        let mut space = self.lock();
+        space.changed = changed;
+        space.mirror = None;
+    }
+
+    /// From now on drivers read the bytes in `mirror` as well, as long as the device is connected.
+    pub(crate) fn mirror(&self, mirror: impl Mirror + 'static) {
+        let mut space = self.lock();
+        space.mirror = Some(Box::new(mirror));
+        space.publish();
     }
 
     fn lock(&self) -> MutexGuard<'_, Space> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Space {
+    fn publish(&self) {
+        if let Some(mirror) = &self.mirror {
+            mirror.publish(&self.bytes, self.generation);
+        }
+    }
+}
+
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let space = self.lock();
+        let mut config = f.debug_struct("Config");
+        config.field("bytes", &space.bytes).field("generation", &space.generation).finish()
     }
 }
 

@@ -1,17 +1,21 @@
 //! The virtio-mmio transport, version 2 (VIRTIO 1.4 §4.2): the register file of one device.
 //!
-//! Every access comes through the bus (`Trapped`), but for the driver's notifications: the machine
-//! joins QueueNotify to the eventfds of [`MmioTransport::kicks`], and then a kick leaves the guest
-//! without a visit here.
+//! There is one register file and two ways to serve it. *Trapped*, every access comes through the bus. With
+//! a page of memory ([`MmioTransport::with_page`]) the driver reads that, without an exit, and only its
+//! writes come here; what is in the page is what a trapped read would answer, by the same code. Either way
+//! the machine may join two registers to eventfds: QueueNotify to those of [`MmioTransport::kicks`], so
+//! that a kick leaves the guest without a visit here, and, with a page, the write of
+//! [`PLAIN_ACK`] to [`INTERRUPT_ACK`] to one that nobody reads.
 
 mod line;
+mod page;
 mod registers;
 mod setup;
 
 use std::io;
 use std::sync::Arc;
 
-use cubie_mmio_bus::MmioDevice;
+use cubie_mmio_bus::{MmioDevice, RegisterPage};
 use cubie_virtq::Features;
 use cubie_vm_irq::Interrupt;
 use vm_memory::GuestMemoryMmap;
@@ -19,6 +23,7 @@ use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
 use crate::VirtioDevice;
 use line::Line;
+use page::ConfigPage;
 use setup::Setup;
 
 /// Bytes of the register file: 0x100 of registers, and as much of configuration space.
@@ -30,6 +35,12 @@ const CONFIG: u64 = virtio_bindings::virtio_mmio::VIRTIO_MMIO_CONFIG as u64;
 /// Offset of the register that a driver writes a queue's index to (VIRTIO 1.4 §4.2.2).
 pub const QUEUE_NOTIFY: u64 = virtio_bindings::virtio_mmio::VIRTIO_MMIO_QUEUE_NOTIFY as u64;
 
+/// Offset of the register that a driver acknowledges interrupts by (VIRTIO 1.4 §4.2.2).
+pub const INTERRUPT_ACK: u64 = virtio_bindings::virtio_mmio::VIRTIO_MMIO_INTERRUPT_ACK as u64;
+
+/// The acknowledgement of used buffers alone. A transport with a page has nothing to do for it.
+pub const PLAIN_ACK: u32 = virtio_bindings::virtio_mmio::VIRTIO_MMIO_INT_VRING;
+
 /// One device behind its registers.
 pub struct MmioTransport {
     device: Box<dyn VirtioDevice>,
@@ -38,6 +49,7 @@ pub struct MmioTransport {
     line: Line,
     kicks: Vec<EventFd>,
     setup: Setup,
+    page: Option<Arc<dyn RegisterPage>>,
     /// The log has been told that the device did not start. A driver can make that happen as often as
     /// it likes.
     complained: bool,
@@ -56,14 +68,29 @@ impl MmioTransport {
         let setup = Setup::new(sizes);
         let line = Line::new(interrupt);
         device.config().connect(Some(line.config_changed()));
-        Ok(Self { device, rings: Features::RING, memory, line, kicks, setup, complained: false })
+        let rings = Features::RING;
+        Ok(Self { device, rings, memory, line, kicks, setup, page: None, complained: false })
     }
 
     /// Offers the driver rings with these features instead of [`Features::RING`]: with
     /// [`Features::PACKED`] or [`Features::IN_ORDER`] too, or with fewer.
     #[must_use]
     pub fn with_rings(self, rings: Features) -> Self {
-        Self { rings, ..self }
+        Self { rings, ..self }.refreshed()
+    }
+
+    /// Lets the driver read the registers and the configuration space in `page`, before it has read
+    /// anything. InterruptStatus then says «used buffers» from DRIVER_OK to the next reset, whether there
+    /// are any or not, and the interrupt for them is the bare one that the transport was made with, which
+    /// the kernel or another process may raise as well ([`Interrupt::offload`]).
+    ///
+    /// Not for drivers that read InterruptStatus until it is 0.
+    #[must_use]
+    pub fn with_page(mut self, page: Arc<dyn RegisterPage>) -> Self {
+        self.line.share(Arc::clone(&page));
+        self.device.config().mirror(ConfigPage::new(Arc::clone(&page)));
+        self.page = Some(page);
+        self.refreshed()
     }
 
     /// The eventfds by which the device is kicked, one a queue: for a hypervisor that answers writes to
@@ -81,11 +108,17 @@ impl MmioTransport {
 
     /// As if the driver had written 0 to Status (VIRTIO 1.4 §2.4): nothing is in flight afterwards.
     pub fn reset(&mut self) {
-        let Self { device, rings: _, memory: _, line, kicks: _, setup, complained: _ } = self;
+        let Self { device, line, setup, .. } = self;
         // First the device, which may still interrupt, then what it may have said.
         device.stop();
         line.reset();
         *setup = Setup::new(device.queue_sizes());
+        self.refresh();
+    }
+
+    fn refreshed(self) -> Self {
+        self.refresh();
+        self
     }
 }
 
@@ -108,6 +141,7 @@ impl MmioDevice for MmioTransport {
             && offset.is_multiple_of(4)
         {
             self.set_register(offset as u32, u32::from_le_bytes(value));
+            self.refresh();
         }
     }
 }

@@ -12,6 +12,7 @@ use super::MmioTransport;
 use crate::{Config, DeviceId, Features, QueueState, Queues, StartError, VirtioDevice};
 
 mod hostile;
+mod page;
 
 #[derive(Default)]
 struct Seen {
