@@ -18,4 +18,14 @@ impl HvError {
     pub fn new(what: impl Into<String>, source: impl Into<io::Error>) -> Self {
         Self { what: what.into(), source: source.into() }
     }
+
+    /// `what` is something that this hypervisor or host does not have at all.
+    pub fn unsupported(what: impl Into<String>) -> Self {
+        Self::new(what, io::ErrorKind::Unsupported)
+    }
+
+    /// True when the hypervisor or the host does not have what was asked for: another way may do.
+    pub fn is_unsupported(&self) -> bool {
+        self.source.kind() == io::ErrorKind::Unsupported
+    }
 }

@@ -9,7 +9,7 @@
 //! 1. [`Vm::map_memory`] gives the guest its RAM.
 //! 2. [`Vm::create_vcpu`] once for each vCPU; the first one starts at the kernel, the others wait for PSCI.
 //! 3. [`Vm::start_interrupts`] closes the set-up of the interrupt controller (it must know all vCPUs).
-//! 4. [`Vm::wire_spi`] and [`Vm::offload_write`] join devices to the guest.
+//! 4. [`Vm::wire_spi`], [`Vm::offload_write`] and [`Vm::map_readonly_page`] join devices to the guest.
 //! 5. One thread a vCPU calls [`Vcpu::run`] in a loop; a [`Kick`] gets it out.
 //!
 //! ```

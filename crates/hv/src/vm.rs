@@ -1,5 +1,8 @@
 //! The machine's side.
 
+use std::sync::Arc;
+
+use cubie_mmio_bus::RegisterPage;
 use cubie_vm_irq::{Interrupt, Spi};
 use vm_memory::GuestMemoryMmap;
 use vmm_sys_util::eventfd::EventFd;
@@ -49,4 +52,15 @@ pub trait Vm: Send {
         value: Option<u32>,
         eventfd: &EventFd,
     ) -> Result<(), HvError>;
+
+    /// Maps a fresh page of zeros at `address`, a multiple of the host's page size: the guest's loads
+    /// from it cost no exit, its stores come out as before or raise the eventfd of an offload. The guest
+    /// has the page until the last handle is dropped, then its loads come out again.
+    ///
+    /// # Errors
+    /// [`HvError::is_unsupported`] where there are no such pages (so says the method as it stands here):
+    /// trapped accesses do the same, slower.
+    fn map_readonly_page(&self, address: u64) -> Result<Arc<dyn RegisterPage>, HvError> {
+        Err(HvError::unsupported(format!("map a read-only page at {address:#x}")))
+    }
 }

@@ -1,18 +1,25 @@
 //! A hypervisor that plays a script: for tests of machines on hosts without one.
 
+mod pages;
+
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
+use cubie_mmio_bus::RegisterPage;
 use cubie_vm_irq::{Interrupt, Spi};
 use vm_memory::GuestMemoryMmap;
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
 use crate::{Exit, Gic, HvError, Kick, Start, Vcpu, Vm};
+use pages::Pages;
+
+pub use pages::PAGE_SIZE;
 
 /// One thing that the scripted guest does.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// Reads `len` bytes (1 to 8) at `address`; what it got is in [`ScriptedVm::seen`].
+    /// Reads `len` bytes (1 to 8) at `address`; what it got is in [`ScriptedVm::seen`]. Where a read-only
+    /// page is shown, that answers and no exit happens.
     Read {
         /// Guest-physical address.
         address: u64,
@@ -48,6 +55,7 @@ struct World {
     seen: Vec<Vec<u8>>,
     offloads: Vec<(u64, Option<u32>, EventFd)>,
     lines: Vec<(Spi, EventFd)>,
+    pages: Pages,
 }
 
 /// The VM: its first vCPU plays the script, the others sleep.
@@ -55,12 +63,19 @@ struct World {
 pub struct ScriptedVm {
     script: Option<Vec<Step>>,
     world: Arc<Mutex<World>>,
+    without_readonly_pages: bool,
 }
 
 impl ScriptedVm {
     /// A VM whose vCPU 0 does `script` and then sleeps.
     pub fn new(script: Vec<Step>) -> Self {
-        Self { script: Some(script), world: Arc::default() }
+        Self { script: Some(script), ..Self::default() }
+    }
+
+    /// The same as a hypervisor that has no read-only pages.
+    #[must_use]
+    pub fn without_readonly_pages(self) -> Self {
+        Self { without_readonly_pages: true, ..self }
     }
 
     /// What each [`Step::Read`] so far has got, in order.
@@ -124,6 +139,15 @@ impl Vm for ScriptedVm {
         lock(&self.world).offloads.push((at, value, clone(fd)?));
         Ok(())
     }
+
+    fn map_readonly_page(&self, address: u64) -> Result<Arc<dyn RegisterPage>, HvError> {
+        let what = format!("map a read-only page at {address:#x}");
+        if self.without_readonly_pages {
+            return Err(HvError::unsupported(what));
+        }
+        let page = lock(&self.world).pages.map(address).map_err(|kind| HvError::new(what, kind))?;
+        Ok(page)
+    }
 }
 
 /// The vCPU of a [`ScriptedVm`].
@@ -177,6 +201,12 @@ impl Vcpu for ScriptedVcpu {
             }
             match self.script.pop_front() {
                 Some(Step::Read { address, len }) => {
+                    let mut world = lock(&self.world);
+                    if let Some(data) = world.pages.load(address, len) {
+                        world.seen.push(data);
+                        continue;
+                    }
+                    drop(world);
                     self.reading = Some(len);
                     self.buffer = [0; 8];
                     return Ok(Exit::Read { address, data: &mut self.buffer[..len] });
@@ -212,9 +242,13 @@ mod tests {
         (vm, vcpu)
     }
 
+    fn load(address: u64, len: usize) -> Step {
+        Step::Read { address, len }
+    }
+
     #[test]
     fn what_the_reader_got_is_kept() {
-        let (vm, mut vcpu) = vcpu(vec![Step::Read { address: 8, len: 2 }, Step::Off]);
+        let (vm, mut vcpu) = vcpu(vec![load(8, 2), Step::Off]);
         let seen = vm.seen();
         let Ok(Exit::Read { data, .. }) = vcpu.run() else { panic!("a read comes first") };
         data.copy_from_slice(&[1, 2]);
@@ -236,5 +270,39 @@ mod tests {
         let (_vm, mut vcpu) = vcpu(vec![]);
         vcpu.kick().kick();
         assert_eq!(vcpu.run().unwrap(), Exit::Kicked);
+    }
+
+    #[test]
+    fn loads_from_a_page_do_not_exit_and_stores_do() {
+        let script = vec![load(0x1006, 4), Step::write(0x1000, &[1]), load(0x1ffc, 8), Step::Off];
+        let (vm, mut vcpu) = vcpu(script);
+        let page = vm.map_readonly_page(0x1000).unwrap();
+        page.store(4, &[0x0403_0201, 0x0807_0605]);
+        assert_eq!(vcpu.run().unwrap(), Exit::Write { address: 0x1000, data: &[1] });
+        assert_eq!(vm.seen()(), [[3, 4, 5, 6]]);
+        let beyond = vcpu.run().unwrap();
+        assert!(matches!(beyond, Exit::Read { address: 0x1ffc, .. }), "it leaves the page");
+    }
+
+    #[test]
+    fn loads_exit_while_the_page_is_hidden_and_after_it_is_dropped() {
+        let load = load(0x1000, 4);
+        let stored = Step::write(0x2000, &[1]);
+        let (vm, mut vcpu) = vcpu(vec![load.clone(), load.clone(), stored, load]);
+        let page = vm.map_readonly_page(0x1000).unwrap();
+        page.hide().unwrap();
+        assert!(matches!(vcpu.run().unwrap(), Exit::Read { .. }));
+        page.show().unwrap();
+        assert!(matches!(vcpu.run().unwrap(), Exit::Write { .. }));
+        drop(page);
+        assert!(matches!(vcpu.run().unwrap(), Exit::Read { .. }));
+    }
+
+    #[test]
+    fn a_hypervisor_without_pages_says_so() {
+        let vm = ScriptedVm::new(vec![]).without_readonly_pages();
+        let error = vm.map_readonly_page(0x1000).err().unwrap();
+        assert!(error.is_unsupported(), "{error}");
+        assert_eq!(error.to_string(), "map a read-only page at 0x1000: unsupported");
     }
 }
