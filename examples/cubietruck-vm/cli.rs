@@ -57,6 +57,11 @@ pub(crate) struct Cli {
     #[arg(long, value_enum, default_value_t = Ring::Split)]
     pub(crate) ring: Ring,
 
+    /// How the guest reads the virtio devices' registers: in a page of memory without leaving for the
+    /// host, where KVM has read-only memory, or trapped, with two exits more an interrupt
+    #[arg(long, value_enum, default_value_t = Registers::Page)]
+    pub(crate) registers: Registers,
+
     /// Write the device tree to FILE and do not start
     #[arg(long, value_name = "FILE")]
     pub(crate) dump_dtb: Option<PathBuf>,
@@ -90,4 +95,11 @@ pub(crate) enum Console {
 pub(crate) enum Ring {
     Split,
     Packed,
+}
+
+/// A `--registers`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Registers {
+    Page,
+    Trapped,
 }

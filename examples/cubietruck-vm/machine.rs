@@ -19,9 +19,11 @@ use cubie::net::{Mac, Net, Tap};
 use cubie::rng::{HostEntropy, Rng};
 use cubie::virtio::{Features, VirtioDevice};
 use cubie::vmm::loader::{FileError, KERNEL_LIMIT, Kernel, read_file};
-use cubie::vmm::{Arch, Machine, MachineConfig, Outcome, Remote, Uart, layout};
+use cubie::vmm::{
+    Arch, Machine, MachineConfig, Outcome, Registers, Remote, Transport, Uart, layout,
+};
 
-use crate::cli::{Cli, Console, Ring};
+use crate::cli::{self, Cli, Console, Ring};
 
 type Devices = Vec<Box<dyn VirtioDevice>>;
 
@@ -115,7 +117,12 @@ fn configure(cli: &Cli) -> anyhow::Result<MachineConfig> {
         Ring::Split => Features::RING,
         Ring::Packed => Features::RING.with(Features::PACKED),
     };
-    Ok(MachineConfig { memory, cpus, kernel, initrd, command_line, pin, rings })
+    let registers = match cli.registers {
+        cli::Registers::Page => Registers::SharedPage,
+        cli::Registers::Trapped => Registers::Trapped,
+    };
+    let transports = vec![Transport { rings, registers }];
+    Ok(MachineConfig { memory, cpus, kernel, initrd, command_line, pin, transports })
 }
 
 fn hardware(cli: &Cli) -> VmConfig {

@@ -15,7 +15,6 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     use cubie_arm_kvm::{GuestMode, Kvm, VmConfig};
     use cubie_hv::Gic;
-    use cubie_virtio_core::Features;
     use cubie_vmm::loader::{KERNEL_LIMIT, Kernel, read_file};
     use cubie_vmm::{Arch, Machine, MachineConfig, Outcome, Uart, layout};
 
@@ -36,7 +35,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         initrd: Some(read_file("INITRD", Path::new(initrd), memory as usize)?),
         command_line: format!("console=ttyS0 {}", params.join(" ")),
         pin: true,
-        rings: Features::RING,
+        transports: vec![],
     };
     let hardware = VmConfig {
         guest,

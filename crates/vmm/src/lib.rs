@@ -25,7 +25,6 @@
 //! ```
 //! use std::sync::{Arc, Mutex};
 //! use cubie_hv::scripted::{ScriptedVm, Step};
-//! use cubie_virtio_core::Features;
 //! use cubie_vmm::loader::{Format, Kernel};
 //! use cubie_vmm::{Machine, MachineConfig, Outcome, Uart, layout};
 //!
@@ -40,7 +39,7 @@
 //!     initrd: None,
 //!     command_line: "console=ttyS0".into(),
 //!     pin: false,
-//!     rings: Features::RING,
+//!     transports: vec![],
 //! };
 //! let uart = Arc::new(Mutex::new(Uart::new(Box::new(std::io::stdout()))?));
 //! let mut devices = vec![];
@@ -70,9 +69,11 @@ mod machine;
 mod memory;
 mod run;
 mod strays;
+mod transport;
 mod uart;
 
 pub use arch::Arch;
 pub use machine::{Machine, MachineConfig, MachineError};
 pub use run::{Outcome, Remote, Stopper};
+pub use transport::{Registers, Transport};
 pub use uart::Uart;

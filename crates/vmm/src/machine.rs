@@ -4,14 +4,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use cubie_hv::{Gic, HvError, Start, Vcpu, Vm};
 use cubie_mmio_bus::{Bus, BusError};
-use cubie_virtio_core::{Features, MMIO_SIZE, MmioTransport, QUEUE_NOTIFY, VirtioDevice};
-use vm_memory::GuestMemoryMmap;
+use cubie_virtio_core::{MMIO_SIZE, VirtioDevice};
 use vm_memory::mmap::FromRangesError;
 
 use crate::fdt::{Description, FdtError, InterruptController, Peripheral};
 use crate::layout::{self, Layout, LayoutError, Placement, VIRTIO};
 use crate::loader::{self, Kernel, LoadError};
 use crate::run::{Ending, Stopper};
+use crate::transport::{Board, Plugged, Transport};
 use crate::{Uart, memory};
 
 /// What a machine is, besides its devices. A reset builds the next machine from the same.
@@ -30,9 +30,9 @@ pub struct MachineConfig {
     /// Whether vCPU n stays on the n-th of the host's CPUs that this process may use (and starts over
     /// when there are more vCPUs than those).
     pub pin: bool,
-    /// What the virtio devices' rings can do, for the drivers to choose from: [`Features::RING`], or with
-    /// [`Features::PACKED`] too.
-    pub rings: Features,
+    /// How drivers reach the virtio devices, in the order of these. The last one is for all devices that
+    /// follow as well; without any, [`Transport::default`] is.
+    pub transports: Vec<Transport>,
 }
 
 /// Why there is no machine, or none any more.
@@ -85,9 +85,6 @@ pub enum MachineError {
     Hypervisor(#[from] HvError),
 }
 
-/// A device and its place on the bus.
-pub(crate) type Plugged = Arc<Mutex<MmioTransport>>;
-
 /// A machine that is ready to run, on the hypervisor `V`.
 pub struct Machine<V: Vm> {
     pub(crate) vm: V,
@@ -129,8 +126,10 @@ impl<V: Vm> Machine<V> {
 
         let mut bus = Bus::new();
         connect_uart(&vm, &mut bus, &uart)?;
+        let mut board = Board::new(&vm, &mut bus, &memory)?;
         let plug = |(slot, (device, place))| {
-            plug(&vm, &mut bus, (&memory, config.rings), slot, device, place)
+            let transport = config.transports.get(slot).or(config.transports.last());
+            board.plug(slot, device, place, transport.copied().unwrap_or_default())
         };
         let devices = devices.into_iter().zip(&slots).enumerate();
         let devices = devices.map(plug).collect::<Result<_, _>>()?;
@@ -224,27 +223,4 @@ fn connect_uart(vm: &impl Vm, bus: &mut Bus, uart: &Arc<Mutex<Uart>>) -> Result<
     uart.lock().unwrap_or_else(PoisonError::into_inner).connect(line);
     let place = layout::UART;
     Ok(bus.insert(place.start, place.end - place.start, Arc::clone(uart) as _)?)
-}
-
-/// Puts `device` behind registers at `place`, its line into the interrupt controller, and its kicks
-/// into the hypervisor.
-fn plug(
-    vm: &impl Vm,
-    bus: &mut Bus,
-    (memory, rings): (&Arc<GuestMemoryMmap>, Features),
-    slot: usize,
-    device: Box<dyn VirtioDevice>,
-    place: &Peripheral,
-) -> Result<Plugged, MachineError> {
-    let line = vm.wire_spi(place.spi)?;
-    let transport = MmioTransport::new(device, Arc::clone(memory), line)
-        .map_err(|source| MachineError::Device { slot, source })?
-        .with_rings(rings);
-    let base = place.registers.start;
-    for (queue, kick) in (0..).zip(transport.kicks()) {
-        vm.offload_write(base + QUEUE_NOTIFY, Some(queue), kick)?;
-    }
-    let transport = Arc::new(Mutex::new(transport));
-    bus.insert(base, MMIO_SIZE, Arc::clone(&transport) as _)?;
-    Ok(transport)
 }

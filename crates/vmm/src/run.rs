@@ -10,8 +10,9 @@ use cubie_virtio_core::VirtioDevice;
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
 
-use crate::machine::{Machine, MachineError, Plugged};
+use crate::machine::{Machine, MachineError};
 use crate::strays::STRAYS;
+use crate::transport::Plugged;
 
 /// How a machine ended.
 #[derive(Clone, Debug, PartialEq, Eq)]

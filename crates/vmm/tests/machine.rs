@@ -9,7 +9,9 @@ use std::time::Duration;
 use cubie_hv::scripted::{ScriptedVm, Step};
 use cubie_virtio_core::{Config, DeviceId, Features, QueueState, Queues, StartError, VirtioDevice};
 use cubie_vmm::loader::{Format, Kernel};
-use cubie_vmm::{Machine, MachineConfig, MachineError, Outcome, Remote, Uart, layout};
+use cubie_vmm::{
+    Machine, MachineConfig, MachineError, Outcome, Registers, Remote, Transport, Uart, layout,
+};
 
 const DEADLINE: Duration = Duration::from_secs(20);
 
@@ -60,7 +62,7 @@ fn config(cpus: u8) -> MachineConfig {
         initrd: Some(vec![0xbb; 0x100]),
         command_line: "quiet".into(),
         pin: true,
-        rings: Features::RING,
+        transports: vec![],
     }
 }
 
@@ -191,6 +193,36 @@ fn each_device_has_the_slot_of_its_order() {
     in_time(|| machine.run().unwrap()).unwrap();
     let words = [DeviceId::CONSOLE.0, DeviceId::BLOCK.0, 0].map(|id| id.to_le_bytes().to_vec());
     assert_eq!(seen(), words);
+}
+
+/// What drivers in `slots` read of InterruptStatus after their DRIVER_OK: 1 in a page, 0 by an exit.
+fn reasons(vm: impl Fn(Vec<Step>) -> ScriptedVm, transports: &[Transport]) -> Vec<Vec<u8>> {
+    let mut script = vec![];
+    for base in [0, 1, 2].map(|slot| layout::VIRTIO.address(slot).unwrap()) {
+        let set = |(at, value): (u64, u32)| Step::write(base + at, &value.to_le_bytes());
+        let version_1 = [(0x70, 3), (0x24, 1), (0x20, 1), (0x70, 11), (0x70, 15), (0x64, 1)];
+        script.extend(version_1.map(set));
+        script.push(Step::Read { address: base + 0x60, len: 4 });
+    }
+    script.push(Step::Off);
+    let (vm, transports) = (vm(script), transports.to_vec());
+    let (seen, devices) = (vm.seen(), [0; 3].map(|_| device(DeviceId::RNG)));
+    let config = MachineConfig { transports, ..config(1) };
+    let machine = Machine::build(vm, &config, devices.into(), uart().0).unwrap();
+    in_time(|| machine.run().unwrap()).unwrap();
+    seen().into_iter().map(|word| word[..1].to_vec()).collect()
+}
+
+#[test]
+fn registers_are_in_a_page_where_there_can_be_one_unless_trapped_is_asked_for() {
+    let trapped = Transport { registers: Registers::Trapped, ..Transport::default() };
+    let (page, trap) = (vec![1], vec![0]);
+    assert_eq!(reasons(ScriptedVm::new, &[]), [0; 3].map(|_| page.clone()));
+    assert_eq!(reasons(ScriptedVm::new, &[trapped]), [0; 3].map(|_| trap.clone()));
+    let mixed = [Transport::default(), trapped, Transport::default()];
+    assert_eq!(reasons(ScriptedVm::new, &mixed), [&page, &trap, &page].map(Clone::clone));
+    let without_pages = |script| ScriptedVm::new(script).without_readonly_pages();
+    assert_eq!(reasons(without_pages, &[]), [0; 3].map(|_| trap.clone()));
 }
 
 #[test]
