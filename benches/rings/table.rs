@@ -47,6 +47,7 @@ fn rows(measured: &Measured) -> Vec<Row> {
     rows
 }
 
+/// The usual cases, and how far all of them reach.
 fn table(measured: &Measured) -> String {
     let (ours, peers) = (OURS.join(" | "), PEERS.join(" | "));
     let ratios = RATIOS.map(|(one, other)| format!("{one} ÷ {other}"));
@@ -55,22 +56,26 @@ fn table(measured: &Measured) -> String {
     text += &format!("|---|{}\n", "---:|".repeat(columns));
     let mut all = RATIOS.map(|_| vec![]);
     for (case, lanes) in Case::all().iter().zip(&measured.cases) {
-        let _ = write!(text, "| {case} |");
-        for lane in OURS.iter().chain(&PEERS) {
-            let _ = write!(text, " {} |", spread(&net(lanes, lane)));
+        let ratios = RATIOS.map(|(one, other)| ratio(lanes, one, other));
+        all.iter_mut().zip(ratios).for_each(|(all, ratio)| all.push(ratio));
+        if case.is_usual() {
+            let _ = write!(text, "| {case} |");
+            for lane in OURS.iter().chain(&PEERS) {
+                let _ = write!(text, " {} |", spread(&net(lanes, lane)));
+            }
+            ratios.iter().for_each(|ratio| text += &format!(" {ratio:.2} |"));
+            text.push('\n');
         }
-        for ((one, other), all) in RATIOS.iter().zip(&mut all) {
-            let ratio = ratio(lanes, one, other);
-            let _ = write!(text, " {ratio:.2} |");
-            all.push(ratio);
-        }
-        text.push('\n');
     }
     let ends = all.map(|ratios| {
         let Spread { least, most, .. } = spread(&ratios);
         format!("{least:.2} to {most:.2}")
     });
-    text + &format!("| *all* |{} {} |\n", " |".repeat(OURS.len() + PEERS.len()), ends.join(" | "))
+    text + &format!(
+        "| *all 24 cases* |{} {} |\n",
+        " |".repeat(OURS.len() + PEERS.len()),
+        ends.join(" | ")
+    )
 }
 
 /// The slices of a lane without the driver's part, which the lane without a device has measured.
