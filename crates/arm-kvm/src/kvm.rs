@@ -76,7 +76,7 @@ impl Kvm {
         };
         let vm = self.fd.create_vm_with_type(bits);
         let vm = vm.map_err(|e| HvError::new("create the virtual machine", e))?;
-        KvmVm::new(vm, config, self.limits.ipa_bits)
+        KvmVm::new(vm, config, self.limits)
     }
 }
 
@@ -102,6 +102,7 @@ fn refusal(path: &Path, source: io::Error) -> KvmError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use cubie_hv::{Gic, Vm};
 
     #[test]
     fn a_denied_device_names_the_group_to_join() {
@@ -124,5 +125,17 @@ mod tests {
         assert!(matches!(missing, Err(KvmError::Missing(_))), "{missing:?}");
         let null = Kvm::open_at(Path::new("/dev/null"));
         assert!(matches!(null, Err(KvmError::NotKvm(_))), "{null:?}");
+    }
+
+    #[test]
+    fn without_read_only_memory_a_page_is_unsupported_and_nothing_else_is() {
+        let mut kvm = Kvm::open().unwrap();
+        assert!(kvm.limits.readonly_memory, "KVM on ARM has had it since Linux 4.0");
+        kvm.limits.readonly_memory = false;
+        let gic = Gic::V2 { distributor: 0x01c8_1000, cpu_interface: 0x01c8_2000 };
+        let config = VmConfig { guest: GuestMode::Aarch64, gic, vcpus: 1 };
+        let vm = kvm.create_vm(config).unwrap();
+        let error = vm.map_readonly_page(0x0a00_0000).err().unwrap();
+        assert!(error.is_unsupported(), "{error}");
     }
 }

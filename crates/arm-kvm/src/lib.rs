@@ -13,8 +13,9 @@
 //!    vCPUs on and off, and only `SYSTEM_OFF` and `SYSTEM_RESET` come out.
 //! 4. Dropping the machine and its vCPUs gives everything back. A restarted guest gets a new machine.
 //!
-//! Everything that is `unsafe` stands in two small files: `memory.rs` lends guest memory to the
-//! kernel, `kick.rs` shares a flag with it and signals threads.
+//! Everything that is `unsafe` stands in four small files: `memory.rs` lends guest memory to the
+//! kernel, `page.rs` pages that the guest only reads, `cache.rs` cleans the data cache of what these
+//! hold, `kick.rs` shares a flag with the kernel and signals threads.
 //!
 //! ```
 //! # #[cfg(target_arch = "aarch64")] {
@@ -40,12 +41,15 @@
 //! ```
 #![cfg(target_arch = "aarch64")]
 
+mod cache;
 mod error;
 mod gic;
 mod kick;
 mod kvm;
 mod memory;
+mod page;
 mod regs;
+mod slots;
 mod vcpu;
 mod vm;
 

@@ -8,6 +8,8 @@ use kvm_bindings::kvm_userspace_memory_region;
 use kvm_ioctls::VmFd;
 use vm_memory::{Address, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion, GuestRegionMmap};
 
+use crate::slots::Slots;
+
 /// The memory of one machine, alive as long as anything that can run the guest holds a clone of this.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct GuestRam(Arc<OnceLock<GuestMemoryMmap>>);
@@ -17,6 +19,7 @@ impl GuestRam {
     pub(crate) fn map(
         &self,
         vm: &VmFd,
+        slots: &Slots,
         memory: &GuestMemoryMmap,
         ipa_bits: u32,
     ) -> Result<(), HvError> {
@@ -28,10 +31,10 @@ impl GuestRam {
         if self.0.set(memory.clone()).is_err() {
             return Err(HvError::new("map a second memory", errno(libc::EEXIST)));
         }
-        for (slot, region) in (0..).zip(memory.iter()) {
+        for region in memory.iter() {
             ask_for_huge_pages(region);
             let region = kvm_userspace_memory_region {
-                slot,
+                slot: slots.take(),
                 flags: 0,
                 guest_phys_addr: region.start_addr().raw_value(),
                 memory_size: region.len(),

@@ -1,13 +1,18 @@
 //! One machine.
 
+use std::sync::Arc;
+
 use cubie_hv::{Gic, HvError, Start, Vm};
+use cubie_mmio_bus::RegisterPage;
 use cubie_vm_irq::{Interrupt, Spi};
 use kvm_ioctls::{DeviceFd, IoEventAddress, NoDatamatch, VmFd};
 use vm_memory::GuestMemoryMmap;
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
 use crate::memory::GuestRam;
-use crate::{KvmError, KvmVcpu, gic};
+use crate::page::KvmPage;
+use crate::slots::Slots;
+use crate::{HostLimits, KvmError, KvmVcpu, gic};
 
 /// Execution state that the guest's kernel starts in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,20 +38,22 @@ pub struct VmConfig {
 /// [`Kvm::create_vm`](crate::Kvm::create_vm).
 #[derive(Debug)]
 pub struct KvmVm {
-    fd: VmFd,
+    fd: Arc<VmFd>,
     gic: DeviceFd,
     config: VmConfig,
-    ipa_bits: u32,
+    limits: HostLimits,
+    slots: Arc<Slots>,
     ram: GuestRam,
 }
 
 impl KvmVm {
-    pub(crate) fn new(fd: VmFd, config: VmConfig, ipa_bits: u32) -> Result<Self, KvmError> {
+    pub(crate) fn new(fd: VmFd, config: VmConfig, limits: HostLimits) -> Result<Self, KvmError> {
         Ok(Self {
             gic: gic::create(&fd, config.gic)?,
-            fd,
+            fd: Arc::new(fd),
             config,
-            ipa_bits,
+            limits,
+            slots: Arc::default(),
             ram: GuestRam::default(),
         })
     }
@@ -56,11 +63,11 @@ impl Vm for KvmVm {
     type Vcpu = KvmVcpu;
 
     fn ipa_bits(&self) -> u32 {
-        self.ipa_bits
+        self.limits.ipa_bits
     }
 
     fn map_memory(&mut self, memory: &GuestMemoryMmap) -> Result<(), HvError> {
-        self.ram.map(&self.fd, memory, self.ipa_bits)
+        self.ram.map(&self.fd, &self.slots, memory, self.limits.ipa_bits)
     }
 
     fn create_vcpu(&mut self, index: u8, start: Start) -> Result<KvmVcpu, HvError> {
@@ -101,5 +108,12 @@ impl Vm for KvmVm {
             None => self.fd.register_ioevent(eventfd, &at, NoDatamatch),
         }
         .map_err(|e| HvError::new(format!("offload writes to {address:#x}"), e))
+    }
+
+    fn map_readonly_page(&self, address: u64) -> Result<Arc<dyn RegisterPage>, HvError> {
+        if !self.limits.readonly_memory {
+            return Err(HvError::unsupported(format!("map a read-only page at {address:#x}")));
+        }
+        Ok(Arc::new(KvmPage::map(&self.fd, &self.slots, address)?))
     }
 }

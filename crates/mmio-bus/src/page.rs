@@ -15,8 +15,9 @@ pub trait RegisterPage: Send + Sync {
     /// Bytes: a page of the host's.
     fn size(&self) -> usize;
 
-    /// Stores little-endian `words` from `offset` (a multiple of 4) on, in order and each at once; the
-    /// guest sees them when this returns, also one that reads past the cache.
+    /// Stores little-endian `words` from `offset` (a multiple of 4) on, each at once and in no order; the
+    /// guest sees them when this returns, also one that reads past the cache. So one `store` after another
+    /// makes an order.
     ///
     /// # Panics
     /// When the words leave the page or `offset` is no multiple of 4: the device's author is to blame.

@@ -45,6 +45,12 @@ pub(crate) const PROGRAMS: Programs = Programs {
         0xe581_0000, // str r0, [r1]
         0xeaff_fffe, // b .
     ],
+    echo: &[
+        0xe3a0_140a, // mov r1, #0x0a000000
+        0xe591_0060, // ldr r0, [r1, #0x60]
+        0xe581_0064, // str r0, [r1, #0x64]
+        0xeaff_fffc, // b .-8
+    ],
     take_irq: &[
         0xe301_0000, // movw r0, #0x1000
         0xe344_0000, // movt r0, #0x4000

@@ -46,6 +46,12 @@ pub(crate) const PROGRAMS: Programs = Programs {
         0xb900_0020, // str w0, [x1]
         0x1400_0000, // b .
     ],
+    echo: &[
+        0xd2a1_4001, // mov x1, #0x0a000000
+        0xb940_6020, // ldr w0, [x1, #0x60]
+        0xb900_6420, // str w0, [x1, #0x64]
+        0x17ff_fffe, // b .-8
+    ],
     take_irq: &[
         0xd282_0000, // movz x0, #0x1000
         0xf2a8_0000, // movk x0, #0x4000, lsl #16

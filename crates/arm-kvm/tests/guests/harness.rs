@@ -40,6 +40,8 @@ pub(crate) struct Programs {
     pub(crate) second: &'static [u32],
     /// Says that it runs, then spins.
     pub(crate) spin: &'static [u32],
+    /// Without end, loads a word at [`DEVICE`]` + 0x60` and stores it at [`DEVICE`]` + 0x64`.
+    pub(crate) echo: &'static [u32],
     /// Enables SPI 3 (INTID 35), edge triggered, to CPU 0; says so; then sleeps and takes interrupts.
     pub(crate) take_irq: &'static [u32],
     /// Acknowledges, completes, and stores the INTID. Belongs at `irq_vector`.

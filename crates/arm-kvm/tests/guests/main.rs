@@ -8,3 +8,4 @@ mod events;
 mod harness;
 mod kick;
 mod limits;
+mod page;
