@@ -86,7 +86,8 @@
 //! of a ring may not. The first violation is a [`QueueError`]: it is logged once and latched, the
 //! transport is told, and the queue reads as empty from then on. A driver that never stops adding chains
 //! costs its own device's time only: `drain` gives way after four batches. A table that lies in several
-//! regions, or not at a multiple of 8 bytes, is read into a copy of up to 1 MiB, of which each queue has at most one.
+//! regions, or not at a multiple of 8 bytes, is read into a copy of up to 1 MiB, of which each queue has at
+//! most one.
 //!
 //! ```
 //! use std::sync::Arc;

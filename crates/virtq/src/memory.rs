@@ -115,7 +115,7 @@ impl<const ALIGN: usize> Window<ALIGN> {
 }
 
 /// Eight bytes of a copied table, aligned as [`Table`] asks for.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 #[repr(align(8))]
 struct Word([AtomicU8; 8]);
 
@@ -132,9 +132,9 @@ pub(crate) struct Translator {
     regions: Box<[Region]>,
     /// The region of the last address, empty at first.
     recent: Region,
-    /// Copy of an indirect table that does not lie in one aligned piece; made at the first such table, and
-    /// of the largest size, so that no window on it ever moves.
-    scattered: Option<Box<[Word]>>,
+    /// Copy of the last indirect table that did not lie in one aligned piece, and room for the largest so
+    /// far. It may move with each such table: then nobody has a window on it.
+    scattered: Vec<Word>,
     memory: Arc<GuestMemoryMmap>,
 }
 
@@ -154,7 +154,7 @@ impl Translator {
         };
         let regions = memory.iter().filter_map(resolve).collect();
         let recent = Region { first: 0, len: 0, host: NonNull::dangling() };
-        Self { regions, recent, scattered: None, memory }
+        Self { regions, recent, scattered: vec![], memory }
     }
 
     /// The memory behind the addresses.
@@ -220,26 +220,26 @@ impl Translator {
 
     #[cold]
     fn gather(&mut self, address: u64, len: usize) -> Option<Table> {
+        let mut copy = std::mem::take(&mut self.scattered);
+        copy.resize_with(copy.len().max(len.div_ceil(size_of::<Word>())), Word::default);
+        let there = self.copy_to(&copy, address, len);
+        let table = Table::new(NonNull::from(&copy[..]).cast(), len);
+        self.scattered = copy;
+        there.and(table)
+    }
+
+    /// Copies `len` bytes from `address` on, if all of them are in memory.
+    fn copy_to(&mut self, copy: &[Word], address: u64, len: usize) -> Option<()> {
+        let mut bytes = copy.iter().flat_map(|word| &word.0);
         let mut done = 0;
         while done < len {
             let (host, here) = self.piece(address.checked_add(done as u64)?, len - done)?;
             let piece = Window::<1>::new(host, here)?;
-            for (offset, byte) in
-                (0..here).zip(self.copy().iter().flat_map(|word| &word.0).skip(done))
-            {
+            for (offset, byte) in (0..here).zip(bytes.by_ref()) {
                 byte.store(piece.load8(offset), Ordering::Relaxed);
             }
             done += here;
         }
-        let copy = NonNull::from(self.copy().get(..len.div_ceil(8))?);
-        Table::new(copy.cast(), len)
-    }
-
-    fn copy(&mut self) -> &[Word] {
-        self.scattered.get_or_insert_with(|| {
-            let zeroes = Box::new_zeroed_slice(MOST_TABLE / size_of::<Word>());
-            // SAFETY: zero is a value of an atomic integer.
-            unsafe { zeroes.assume_init() }
-        })
+        Some(())
     }
 }
