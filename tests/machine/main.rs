@@ -8,7 +8,7 @@ mod bad_input;
 mod boot;
 mod disk;
 mod network;
-mod packed;
+mod packed_trapped;
 mod reset;
 mod terminal;
 mod vm;
