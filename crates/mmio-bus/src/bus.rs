@@ -1,7 +1,10 @@
 //! Look-up and dispatch.
 
+use std::iter::successors;
 use std::ops::Range;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use crate::place::Place;
 
 /// A device that a guest reaches by loads and stores.
 ///
@@ -35,15 +38,23 @@ pub enum BusError {
     },
 }
 
-struct Entry {
-    range: Range<u64>,
-    device: Arc<Mutex<dyn MmioDevice>>,
-}
-
-/// The devices of a machine, by address.
+/// The devices of a machine, by address. Devices come and go while vCPUs use the others.
+///
+/// An access walks over the places of all devices, without a lock and without an allocation, and then
+/// holds its own device until it is done: whoever is slow holds up nobody else's device. A machine has
+/// tens of devices, and the exit before an access costs thousands of instructions.
 #[derive(Default)]
 pub struct Bus {
-    entries: Vec<Entry>, // sorted, disjoint
+    first: Row,
+    /// Held while a device is put in its place.
+    inserting: Mutex<()>,
+}
+
+/// Places for devices, and the next row if these were too few once. Rows stay as long as the bus.
+#[derive(Default)]
+struct Row {
+    places: [Place; 32],
+    next: OnceLock<Box<Row>>,
 }
 
 impl Bus {
@@ -52,25 +63,32 @@ impl Bus {
         Self::default()
     }
 
-    /// Puts `device` at `base` to `base + size`.
+    /// Puts `device` at `base` to `base + size`. Accesses that begin after this reach it.
     pub fn insert(
-        &mut self,
+        &self,
         base: u64,
         size: u64,
         device: Arc<Mutex<dyn MmioDevice>>,
     ) -> Result<(), BusError> {
         let end = base.checked_add(size).filter(|end| *end > base);
-        let range = base..end.ok_or(BusError::BadRange { base, size })?;
-        let at = self.entries.partition_point(|e| e.range.end <= range.start);
-        match self.entries.get(at) {
-            Some(next) if next.range.start < range.end => {
-                Err(BusError::Overlap { new: range, old: next.range.clone() })
-            }
-            _ => {
-                self.entries.insert(at, Entry { range, device });
-                Ok(())
-            }
+        let new = base..end.ok_or(BusError::BadRange { base, size })?;
+        let _alone = self.inserting.lock().unwrap_or_else(PoisonError::into_inner);
+        let overlaps = |old: &Range<u64>| old.start < new.end && new.start < old.end;
+        if let Some(old) = self.places().filter_map(Place::range).find(overlaps) {
+            return Err(BusError::Overlap { new, old });
         }
+        self.free_place().fill(new, device);
+        Ok(())
+    }
+
+    /// Takes the device away whose range begins at `base`.
+    ///
+    /// Waits for an access that has begun. After this the device is in no access, no later one reaches
+    /// it, and the bus has no handle to it: a caller without other handles is its only owner.
+    ///
+    /// A device must not remove itself from within an access: that would wait for its own end.
+    pub fn remove(&self, base: u64) -> Option<Arc<Mutex<dyn MmioDevice>>> {
+        self.places().find_map(|place| place.empty(base))
     }
 
     /// The guest loads from `address`; `false` (and `data` untouched) when no device is there.
@@ -86,15 +104,29 @@ impl Bus {
     }
 
     fn with(&self, address: u64, access: impl FnOnce(&mut dyn MmioDevice, u64)) -> bool {
-        let at = self.entries.partition_point(|e| e.range.end <= address);
-        match self.entries.get(at) {
-            Some(entry) if entry.range.contains(&address) => {
-                // A panic in another access is that access's misfortune, not this guest's.
-                let mut device = entry.device.lock().unwrap_or_else(PoisonError::into_inner);
-                access(&mut *device, address - entry.range.start);
-                true
+        let Some((held, start)) = self.places().find_map(|place| place.hold(address)) else {
+            return false;
+        };
+        let Some(device) = &*held else { return false };
+        // A panic in another access is that access's misfortune, not this guest's.
+        let mut device = device.lock().unwrap_or_else(PoisonError::into_inner);
+        access(&mut *device, address - start);
+        true
+    }
+
+    fn places(&self) -> impl Iterator<Item = &Place> {
+        let rows = successors(Some(&self.first), |row| row.next.get().map(Box::as_ref));
+        rows.flat_map(|row| &row.places)
+    }
+
+    /// For whoever holds `inserting`.
+    fn free_place(&self) -> &Place {
+        let mut row = &self.first;
+        loop {
+            match row.places.iter().find(|place| place.range().is_none()) {
+                Some(place) => return place,
+                None => row = row.next.get_or_init(Box::default),
             }
-            _ => false,
         }
     }
 }
@@ -122,7 +154,7 @@ mod tests {
     #[test]
     fn an_access_reaches_the_device_that_holds_its_address() {
         let (low, high) = (tape(), tape());
-        let mut bus = Bus::new();
+        let bus = Bus::new();
         bus.insert(0x2000, 0x100, high.clone()).unwrap();
         bus.insert(0x1000, 0x1000, low.clone()).unwrap();
         let mut data = [0; 4];
@@ -135,7 +167,7 @@ mod tests {
 
     #[test]
     fn addresses_between_devices_belong_to_nobody() {
-        let mut bus = Bus::new();
+        let bus = Bus::new();
         bus.insert(0x1000, 0x10, tape()).unwrap();
         for address in [0, 0xfff, 0x1010, u64::MAX] {
             assert!(!bus.write(address, &[0]), "{address:#x}");
@@ -144,7 +176,7 @@ mod tests {
 
     #[test]
     fn ranges_may_touch_but_not_overlap() {
-        let mut bus = Bus::new();
+        let bus = Bus::new();
         bus.insert(0x1000, 0x100, tape()).unwrap();
         bus.insert(0x1100, 0x100, tape()).unwrap();
         bus.insert(0x0f00, 0x100, tape()).unwrap();
@@ -162,6 +194,34 @@ mod tests {
     }
 
     #[test]
+    fn a_removed_device_belongs_to_the_caller_and_its_place_is_free() {
+        let bus = Bus::new();
+        bus.insert(0x1000, 0x100, tape()).unwrap();
+        bus.insert(0x1100, 0x100, tape()).unwrap();
+        assert!(bus.remove(0x1001).is_none(), "a device is named by its first address");
+        let mut removed = bus.remove(0x1000).unwrap();
+        assert!(Arc::get_mut(&mut removed).is_some(), "there is no other owner");
+        assert!(!bus.write(0x1000, &[0]));
+        assert!(bus.write(0x1100, &[0]), "its neighbour stays");
+        assert!(bus.remove(0x1000).is_none());
+        bus.insert(0x1080, 0x80, tape()).unwrap();
+        assert!(bus.write(0x10ff, &[0]));
+        assert!(!bus.write(0x107f, &[0]));
+    }
+
+    #[test]
+    fn more_devices_than_a_row_has_places_are_found_and_leave() {
+        let bus = Bus::new();
+        let bases = (0..100).map(|n| n * 0x10);
+        bases.clone().for_each(|base| bus.insert(base, 0x10, tape()).unwrap());
+        assert!(bases.clone().all(|base| bus.write(base + 0xf, &[0])));
+        assert!(bases.clone().all(|base| bus.remove(base).is_some()));
+        assert!(bases.clone().all(|base| !bus.write(base, &[0])));
+        bus.insert(0, u64::MAX, tape()).unwrap();
+        assert!(bases.clone().all(|base| bus.write(base, &[0])));
+    }
+
+    #[test]
     fn a_panic_in_one_access_does_not_take_the_device_away() {
         struct Fragile;
         impl MmioDevice for Fragile {
@@ -172,7 +232,7 @@ mod tests {
                 panic!("on purpose");
             }
         }
-        let mut bus = Bus::new();
+        let bus = Bus::new();
         bus.insert(0, 8, Arc::new(Mutex::new(Fragile))).unwrap();
         let bus = Arc::new(bus);
         let other = Arc::clone(&bus);

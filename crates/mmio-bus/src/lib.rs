@@ -7,7 +7,8 @@
 //!
 //! 1. Give each device its range with [`Bus::insert`]; ranges may not overlap.
 //! 2. Share the bus between the vCPU threads; a look-up takes no lock, and an access locks only the
-//!    device that it reaches, so that a slow device holds up nobody else's.
+//!    device that it reaches, so that a slow device holds up nobody else's. Devices may come and go
+//!    meanwhile: [`Bus::remove`] waits for the access that its device is in.
 //! 3. [`Slots`] hands out ranges of equal size for devices that do not care where they are.
 //! 4. A device whose reads have no side effects can answer them by memory, without an exit: its
 //!    [`RegisterPage`] is what the guest reads, and only writes come through the bus.
@@ -23,7 +24,7 @@
 //!     fn write(&mut self, _offset: u64, data: &[u8]) { self.0 = data[0]; }
 //! }
 //!
-//! let mut bus = Bus::new();
+//! let bus = Bus::new();
 //! bus.insert(0x1000, 0x10, Arc::new(Mutex::new(Latch(0))))?;
 //! assert!(bus.write(0x1004, &[7]));
 //! let mut data = [0; 2];
@@ -36,6 +37,7 @@
 
 mod bus;
 mod page;
+mod place;
 mod slots;
 
 pub use bus::{Bus, BusError, MmioDevice};

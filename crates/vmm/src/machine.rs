@@ -124,9 +124,9 @@ impl<V: Vm> Machine<V> {
         let vcpus = create_vcpus(&mut vm, config, &placement)?;
         vm.start_interrupts()?;
 
-        let mut bus = Bus::new();
-        connect_uart(&vm, &mut bus, &uart)?;
-        let mut board = Board::new(&vm, &mut bus, &memory)?;
+        let bus = Bus::new();
+        connect_uart(&vm, &bus, &uart)?;
+        let mut board = Board::new(&vm, &bus, &memory)?;
         let plug = |(slot, (device, place))| {
             let transport = config.transports.get(slot).or(config.transports.last());
             board.plug(slot, device, place, transport.copied().unwrap_or_default())
@@ -218,7 +218,7 @@ fn create_vcpus<V: Vm>(
     (0..config.cpus).map(|index| vm.create_vcpu(index, start(index))).collect()
 }
 
-fn connect_uart(vm: &impl Vm, bus: &mut Bus, uart: &Arc<Mutex<Uart>>) -> Result<(), MachineError> {
+fn connect_uart(vm: &impl Vm, bus: &Bus, uart: &Arc<Mutex<Uart>>) -> Result<(), MachineError> {
     let line = vm.wire_spi(layout::UART_SPI)?;
     uart.lock().unwrap_or_else(PoisonError::into_inner).connect(line);
     let place = layout::UART;

@@ -46,7 +46,7 @@ pub(crate) type Plugged = Arc<Mutex<MmioTransport>>;
 /// Where devices are plugged in.
 pub(crate) struct Board<'a, V> {
     vm: &'a V,
-    bus: &'a mut Bus,
+    bus: &'a Bus,
     memory: &'a Arc<GuestMemoryMmap>,
     /// Takes all plain acknowledgements; nobody reads it.
     acks: EventFd,
@@ -57,7 +57,7 @@ pub(crate) struct Board<'a, V> {
 impl<'a, V: Vm> Board<'a, V> {
     pub(crate) fn new(
         vm: &'a V,
-        bus: &'a mut Bus,
+        bus: &'a Bus,
         memory: &'a Arc<GuestMemoryMmap>,
     ) -> Result<Self, MachineError> {
         let acks = EventFd::new(EFD_NONBLOCK)
