@@ -5,7 +5,7 @@ use cubie_virtio_core::{
 };
 
 use crate::handler::NetHandler;
-use crate::protocol::{self, FEATURES, OFFLOADS, RECEIVE, TRANSMIT};
+use crate::protocol::{self, FEATURES, RECEIVE, TRANSMIT};
 use crate::{Drops, Mac, NetBackend};
 
 /// Chains that fit into each queue.
@@ -24,7 +24,7 @@ impl<B: NetBackend> Net<B> {
     pub fn new(backend: B, mac: Mac) -> Self {
         Self {
             config: Config::new(protocol::config(mac)),
-            offloads: backend.offloads().and(OFFLOADS),
+            offloads: protocol::offloads(backend.offloads()),
             drops: Drops::default(),
             station: Station::Parked(backend),
         }

@@ -15,12 +15,27 @@ pub(crate) const TRANSMIT: u16 = 1;
 /// Bytes of a frame: at least an Ethernet header, at most what §5.1.6.3.1 makes room for.
 pub(crate) const FRAME_LEN: RangeInclusive<usize> = 14..=65_550;
 
+const CSUM: Features = Features::bit(VIRTIO_NET_F_CSUM);
+
 /// What a host end may add to the device, see [`NetBackend::offloads`](crate::NetBackend::offloads).
-pub(crate) const OFFLOADS: Features = Features::bit(VIRTIO_NET_F_CSUM)
+const OFFLOADS: Features = CSUM
     .with(Features::bit(VIRTIO_NET_F_HOST_TSO4))
     .with(Features::bit(VIRTIO_NET_F_HOST_TSO6))
     .with(Features::bit(VIRTIO_NET_F_HOST_ECN))
     .with(Features::bit(VIRTIO_NET_F_HOST_UFO));
+
+/// What of `host`, a host end's promises, a driver is offered: none without those that it needs
+/// (§5.1.3.1).
+pub(crate) fn offloads(host: Features) -> Features {
+    let host = host.and(OFFLOADS);
+    let has = |feature| host.has_bit(feature);
+    let tcp = has(VIRTIO_NET_F_HOST_TSO4) || has(VIRTIO_NET_F_HOST_TSO6);
+    match (has(VIRTIO_NET_F_CSUM), tcp) {
+        (false, _) => Features::default(),
+        (true, false) => host.and(CSUM.with(Features::bit(VIRTIO_NET_F_HOST_UFO))),
+        (true, true) => host,
+    }
+}
 
 /// The features of every card of this crate: it has an address, and tells that its link is up.
 pub(crate) const FEATURES: Features =
@@ -46,7 +61,7 @@ pub struct NetHeader {
     pub flags: u8,
     /// `VIRTIO_NET_HDR_GSO_…`: how to cut the frame into segments.
     pub gso_type: u8,
-    /// Bytes of the headers that each segment gets.
+    /// Bytes of the headers that each segment gets. Drivers may have it wrong: a hint, not to be relied on.
     pub hdr_len: u16,
     /// Bytes of payload in each segment.
     pub gso_size: u16,
@@ -89,7 +104,8 @@ impl NetHeader {
     }
 
     /// The header of a frame that the guest sends, as the host may see it: without flags that the
-    /// driver has no business with. `None` when it asks for what was not negotiated.
+    /// driver has no business with, and without fields that mean nothing when nothing was asked for.
+    /// `None` when it asks for what was not negotiated.
     pub(crate) fn for_host(self, negotiated: Features) -> Option<Self> {
         let flags = self.flags & NEEDS_CSUM;
         let mut asked = match u32::from(self.gso_type & !GSO_ECN) {
@@ -105,7 +121,17 @@ impl NetHeader {
         if flags & NEEDS_CSUM != 0 {
             asked = asked.with(Features::bit(VIRTIO_NET_F_CSUM));
         }
-        negotiated.has(asked).then_some(Self { flags, num_buffers: 0, ..self })
+        negotiated.has(asked).then_some(())?;
+        let (csum_start, csum_offset) = match flags & NEEDS_CSUM {
+            0 => (0, 0),
+            _ => (self.csum_start, self.csum_offset),
+        };
+        let (hdr_len, gso_size) = match self.gso_type {
+            GSO_NONE => (0, 0),
+            _ => (self.hdr_len, self.gso_size),
+        };
+        let Self { gso_type, .. } = self;
+        Some(Self { flags, gso_type, hdr_len, gso_size, csum_start, csum_offset, num_buffers: 0 })
     }
 
     /// The header of a frame that the host sends, as the guest may see it, which has negotiated
@@ -121,7 +147,6 @@ impl NetHeader {
 mod tests {
     use super::*;
 
-    const CSUM: Features = Features::bit(VIRTIO_NET_F_CSUM);
     const TSO4: Features = Features::bit(VIRTIO_NET_F_HOST_TSO4);
 
     fn header(flags: u32, gso_type: u32) -> NetHeader {
@@ -168,6 +193,33 @@ mod tests {
     fn flags_that_are_not_the_drivers_do_not_reach_the_host() {
         let odd = NetHeader { flags: 0xfe, num_buffers: 9, ..NetHeader::default() };
         assert_eq!(odd.for_host(Features::default()), Some(NetHeader::default()));
+    }
+
+    #[test]
+    fn fields_that_mean_nothing_do_not_reach_the_host() {
+        let numbers = NetHeader::from_bytes([0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
+        assert_eq!(numbers.for_host(OFFLOADS), Some(NetHeader::default()));
+        let checksum = NetHeader { flags: NEEDS_CSUM, ..numbers };
+        let NetHeader { csum_start, csum_offset, .. } = numbers;
+        let plain = NetHeader::default();
+        let expected = NetHeader { flags: NEEDS_CSUM, csum_start, csum_offset, ..plain };
+        assert_eq!(checksum.for_host(OFFLOADS), Some(expected));
+        let segments = NetHeader { gso_type: VIRTIO_NET_HDR_GSO_TCPV4 as u8, ..checksum };
+        assert_eq!(segments.for_host(OFFLOADS), Some(NetHeader { num_buffers: 0, ..segments }));
+    }
+
+    #[test]
+    fn no_offload_is_offered_without_what_it_needs() {
+        let [tso6, ecn, ufo] =
+            [VIRTIO_NET_F_HOST_TSO6, VIRTIO_NET_F_HOST_ECN, VIRTIO_NET_F_HOST_UFO]
+                .map(Features::bit);
+        assert_eq!(offloads(OFFLOADS), OFFLOADS);
+        assert_eq!(offloads(TSO4.with(ufo)), Features::default(), "segments need checksums");
+        assert_eq!(offloads(CSUM.with(ecn).with(ufo)), CSUM.with(ufo), "a mark needs TCP");
+        for tcp in [TSO4, tso6] {
+            assert_eq!(offloads(CSUM.with(ecn).with(tcp)), CSUM.with(ecn).with(tcp));
+        }
+        assert_eq!(offloads(FEATURES.with(CSUM)), CSUM, "the rest is not the host end's affair");
     }
 
     #[test]

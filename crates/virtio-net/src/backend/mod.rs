@@ -44,7 +44,8 @@ pub trait NetBackend: Send + 'static {
     fn ready_fd(&self) -> BorrowedFd<'_>;
 
     /// What it can do to frames that it sends, as features that the driver is offered: checksums
-    /// (`VIRTIO_NET_F_CSUM`) and segmentation (`VIRTIO_NET_F_HOST_…`); others are ignored. Asked once.
+    /// (`VIRTIO_NET_F_CSUM`) and segmentation (`VIRTIO_NET_F_HOST_…`). Others are ignored, and so are those
+    /// without what they need, such as segmentation without checksums (VIRTIO 1.4 §5.1.3.1). Asked once.
     fn offloads(&self) -> Features {
         Features::default()
     }
