@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use cubie_testkit::{Guest, GuestHal, RegisterTransport, Slot, within};
 use cubie_virtio_blk::{Blk, MemoryDisk, RawFile, Serial};
+use cubie_virtio_core::{Features, VirtioDevice};
 use tempfile::NamedTempFile;
 use virtio_drivers::Error;
 use virtio_drivers::device::blk::{SECTOR_SIZE, VirtIOBlk};
@@ -72,6 +73,16 @@ fn the_disk_says_who_it_is() {
         assert_eq!(disk.device_id(&mut id), Ok(16));
         assert_eq!(&id, b"a-disk-for-tests\0\0\0\0");
     });
+}
+
+#[test]
+fn a_disk_offers_what_it_can_do_and_nothing_else() {
+    // SEG_MAX, BLK_SIZE and FLUSH, and RO where it is so.
+    let common = 1 << 2 | 1 << 6 | 1 << 9;
+    for (read_only, features) in [(false, common), (true, common | 1 << 5)] {
+        let disk = RawFile::open(numbered(1).path(), read_only).unwrap();
+        assert_eq!(Blk::new(disk, serial()).features(), Features(features));
+    }
 }
 
 #[test]

@@ -177,13 +177,15 @@ fn payload_on_the_wrong_side_is_an_error_and_not_an_empty_request() {
     for kind in [READ, WRITE] {
         assert_eq!(bench.ask(kind, 0, &[data, room]), (0, IO_ERROR));
     }
+    assert_eq!(bench.received(), [0; 512], "and nothing was written");
     bench.still_works();
 }
 
 #[test]
 fn what_was_not_offered_is_unsupported() {
     let mut bench = Bench::new();
-    for kind in [2, 3, 5, 10, 11, 13, 14, 0x8000_0000, u32::MAX] {
+    let (legacy, zones) = ([2, 3, 5, 0x8000_0000], [15, 16, 18, 20, 22, 24, 26]);
+    for kind in [10, 11, 13, 14, u32::MAX].into_iter().chain(legacy).chain(zones) {
         assert_eq!(bench.ask(kind, 0, &[bench.data(16)]), (1, UNSUPPORTED), "{kind}");
     }
     bench.still_works();

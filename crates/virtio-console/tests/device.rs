@@ -95,6 +95,12 @@ fn a_mebibyte_passes_each_way_through_pipes_of_a_page() {
 }
 
 #[test]
+fn a_console_offers_its_size_and_nothing_else() {
+    let (memory, _person) = Memory::new().unwrap();
+    assert_eq!(Console::new(memory, size(80, 25)).features(), Features(1 << 0));
+}
+
+#[test]
 fn a_resize_changes_the_configuration_and_interrupts_once() {
     within(DEADLINE, || {
         let (memory, _person) = Memory::new().unwrap();

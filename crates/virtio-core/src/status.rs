@@ -91,6 +91,9 @@ mod tests {
             // NEEDS_RESET is the device's.
             (0, NEEDS_RESET, advance(0, false, false)),
             (READY | NEEDS_RESET, READY, advance(READY | NEEDS_RESET, false, false)),
+            // SUSPEND, which is not offered.
+            (READY | DRIVER_OK, READY | DRIVER_OK | 0x10, advance(READY | DRIVER_OK, false, false)),
+            (ACKNOWLEDGE, ACKNOWLEDGE | 0x10, advance(ACKNOWLEDGE, false, false)),
             // Giving up.
             (ACKNOWLEDGE, FAILED, advance(ACKNOWLEDGE | FAILED, false, false)),
             (READY, READY | FAILED, advance(READY | FAILED, false, false)),

@@ -6,6 +6,9 @@ use std::time::Duration;
 use cubie_testkit::{Descriptor, Guest, GuestHal, RawDriver, RegisterTransport, Slot, within};
 use cubie_virtio_core::{Features, VirtioDevice};
 use cubie_virtio_net::{Drops, Loopback, Mac, Net, NetHeader};
+use virtio_bindings::virtio_mmio::{
+    VIRTIO_MMIO_QUEUE_READY, VIRTIO_MMIO_QUEUE_SEL, VIRTIO_MMIO_STATUS,
+};
 use virtio_drivers::device::net::VirtIONetRaw;
 use vm_memory::{Bytes, GuestAddress};
 
@@ -59,6 +62,26 @@ fn the_driver_finds_the_address_and_a_link_that_is_up() {
         slot.config().read(6, &mut status);
         assert_eq!(u16::from_le_bytes(status), 1);
     });
+}
+
+#[test]
+fn a_card_offers_an_address_and_a_link_and_nothing_else() {
+    assert_eq!(card().0.features(), Features(1 << 5 | 1 << 16));
+}
+
+#[test]
+fn a_reset_takes_both_queues_back() {
+    let slot = Guest::new().plug(Box::new(card().0));
+    let mut driver = RawDriver::new(&slot, Features::default(), &[8, 8]);
+    let ready = |registers: &mut RegisterTransport| {
+        [RECEIVE, TRANSMIT].map(|queue| {
+            registers.write(VIRTIO_MMIO_QUEUE_SEL, queue as u32);
+            registers.read(VIRTIO_MMIO_QUEUE_READY)
+        })
+    };
+    assert_eq!(ready(driver.transport()), [1, 1]);
+    driver.transport().write(VIRTIO_MMIO_STATUS, 0);
+    assert_eq!(ready(driver.transport()), [0, 0]);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use cubie_testkit::{Descriptor, Guest, GuestHal, RawDriver, Used, within};
-use cubie_virtio_core::Features;
+use cubie_virtio_core::{Features, VirtioDevice};
 use cubie_virtio_rng::{EntropySource, HostEntropy, MOST_BYTES, Rng};
 use virtio_drivers::device::rng::VirtIORng;
 
@@ -110,6 +110,25 @@ fn buffers_that_cannot_be_written_come_back_empty() {
     }
     let head = raw.offer(0, &[Descriptor::readable(at, 8), Descriptor::writable(at, 8)]).into();
     assert_eq!(raw.wait_used(0, DEADLINE), Used { head, written: 8 });
+}
+
+#[test]
+fn there_is_nothing_to_negotiate() {
+    assert_eq!(Rng::new(HostEntropy).features(), Features::default());
+}
+
+#[test]
+fn kicks_without_buffers_are_nothing() {
+    let guest = Guest::new();
+    let slot = guest.plug(Box::new(Rng::new(HostEntropy)));
+    let mut raw = RawDriver::new(&slot, Features::default(), &[8]);
+    let at = guest.buffer(8).0;
+    for _ in 0..10 {
+        (0..3).for_each(|_| raw.kick(0));
+        let head = raw.offer(0, &[Descriptor::writable(at, 8)]).into();
+        assert_eq!(raw.wait_used(0, DEADLINE), Used { head, written: 8 });
+        assert_eq!(raw.used(0), None);
+    }
 }
 
 #[test]

@@ -165,6 +165,8 @@ fn packed_rings_are_offered_when_asked_for_and_begin_at_their_own_beginning() {
 #[test]
 fn driver_ok_starts_and_reset_stops() {
     let mut bench = Bench::new();
+    bench.negotiate(VERSION_1);
+    assert!(!bench.seen.running.load(Ordering::SeqCst), "not before DRIVER_OK");
     bench.drive();
     assert_eq!(bench.get(STATUS), 15);
     assert!(bench.seen.running.load(Ordering::SeqCst));

@@ -201,6 +201,18 @@ fn chains_that_are_kept_are_completed_later_in_any_order() {
 }
 
 #[test]
+fn a_used_descriptor_is_the_drivers_again() {
+    let mut hand = Hand::new(3, PLAIN);
+    hand.offer(2, &[(DATA, 8, WRITE), (DATA, 8, WRITE)]);
+    hand.bench.queue.drain(|chain| Serve::Done(chain, 9));
+    let used = hand.upper(0);
+    hand.offer(0, &[(DATA, 8, 0)]);
+    assert_eq!(hand.serve(), [0]);
+    assert!(hand.serve().is_empty());
+    assert_eq!((hand.upper(0), used.0, used.1), (used, 9, 2), "written once");
+}
+
+#[test]
 fn an_indirect_table_is_one_chain_whatever_its_other_flags_say() {
     let mut hand = Hand::new(4, Features::RING);
     hand.raw(TABLE, 0, (DATA, 2, 99, 0));

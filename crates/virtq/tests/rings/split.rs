@@ -65,6 +65,7 @@ fn the_driver_can_do_without_interrupts() {
 fn with_event_index_the_driver_names_the_entry_that_interrupts() {
     let mut bench = Bench::new(4, EVENT_IDX);
     bench.descriptor(DESC, 0, (DATA, 1, 0, 0));
+    bench.set16(AVAIL, 1); // NO_INTERRUPT, which counts no more
     bench.set16(AVAIL + 4 + 2 * 4, 2); // used_event: after the third
     let mut interrupts = vec![];
     for _ in 0..4 {
@@ -90,6 +91,9 @@ fn the_device_asks_for_the_next_kick_and_for_none_while_it_is_stopped() {
     bench.offer(0);
     bench.queue.drain(|chain| Serve::Done(chain, 0));
     assert_eq!(bench.get16(USED + 4 + 8 * 4), 1, "avail_event");
+    bench.offer(0);
+    assert_eq!(bench.queue.drain(Serve::Stop), Drained::Stopped);
+    assert_eq!(bench.get16(USED), 0, "with event index there are no flags");
 }
 
 #[test]
@@ -153,7 +157,7 @@ fn a_driver_that_never_stops_lets_other_events_in() {
 fn an_indirect_table_is_one_chain_also_behind_direct_descriptors() {
     let mut bench = Bench::new(4, Features::RING);
     bench.descriptor(DESC, 0, (DATA, 1, NEXT, 1));
-    bench.descriptor(DESC, 1, (TABLE, 32, INDIRECT, 0));
+    bench.descriptor(DESC, 1, (TABLE, 32, INDIRECT | WRITE, 0));
     bench.descriptor(TABLE, 0, (DATA, 2, NEXT, 1));
     bench.descriptor(TABLE, 1, (DATA, 4, WRITE, 0));
     bench.offer(0);
