@@ -3,6 +3,7 @@
 
 mod bench;
 mod ci;
+mod conformance;
 mod fence;
 mod figures;
 mod floors;
@@ -36,8 +37,8 @@ enum Command {
         #[arg(long)]
         native: bool,
     },
-    /// Everything that a change must pass: format, lints, tests, docs, floors, unsafe fence, licences,
-    /// packages, Miri, fuzz targets, README.
+    /// Everything that a change must pass: format, lints, tests, docs, floors, unsafe fence,
+    /// conformance page, licences, packages, Miri, fuzz targets, README.
     Ci,
     /// Run the fuzz targets of the rings, and say how much they have tried.
     Fuzz {
@@ -57,6 +58,8 @@ enum Command {
     Floors,
     /// Check only that `unsafe` stays in the listed files.
     Fence,
+    /// Check only that the tests named in docs/conformance.md exist, and count its rules.
+    Conformance,
 }
 
 fn main() -> ExitCode {
@@ -75,5 +78,6 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Miri => miri::miri(),
         Command::Floors => floors::check(),
         Command::Fence => fence::check(),
+        Command::Conformance => conformance::check(),
     }
 }
