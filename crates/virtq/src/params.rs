@@ -30,11 +30,12 @@ impl Features {
     /// Kicks say how far the driver has got (VIRTIO 1.4 §4.2.2): the transport's affair, since the rings
     /// say so too.
     pub const NOTIFICATION_DATA: Self = Self::bit(VIRTIO_F_NOTIFICATION_DATA);
-    /// The driver may reset one queue (VIRTIO 1.4 §2.6.1): the transport's affair, which drops the
-    /// [`Virtqueue`](crate::Virtqueue) and makes another.
+    /// The driver may reset one queue (VIRTIO 1.4 §2.6.1): the transport's affair, which stops the device
+    /// and starts it with [`Virtqueue::idle`](crate::Virtqueue::idle) in that place.
     pub const RING_RESET: Self = Self::bit(VIRTIO_F_RING_RESET);
-    /// What to offer if nothing speaks against it: indirect descriptors and event index.
-    pub const RING: Self = Self::INDIRECT.with(Self::EVENT_IDX);
+    /// What to offer if nothing speaks against it: indirect descriptors, event index, and the reset of
+    /// single queues.
+    pub const RING: Self = Self::INDIRECT.with(Self::EVENT_IDX).with(Self::RING_RESET);
     /// The device follows the standard and not its legacy.
     pub const VERSION_1: Self = Self(1 << VIRTIO_F_VERSION_1);
 

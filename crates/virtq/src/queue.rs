@@ -1,9 +1,10 @@
 //! The queue that a device holds.
 
+use std::io;
 use std::sync::Arc;
 
 use cubie_vm_irq::Interrupt;
-use vm_memory::GuestMemoryMmap;
+use vm_memory::{GuestAddress, GuestMemoryMmap};
 use vmm_sys_util::eventfd::EventFd;
 
 use crate::chain::Chain;
@@ -15,6 +16,9 @@ use crate::{Features, QueueError, QueueParams, QueueResources, QueueState};
 /// Batches that one [`Virtqueue::drain`] serves before it lets other events in: a driver that never
 /// stops must not keep its device from being stopped.
 const MOST_BATCHES: usize = 4;
+
+/// The smallest ring, of either kind, at the beginning of a page of its own.
+const IDLE: QueueParams = QueueParams { size: 1, desc: 0, driver: 0x10, device: 0x20 };
 
 /// What the closure of [`Virtqueue::drain`] did with a chain.
 #[derive(Debug)]
@@ -51,6 +55,7 @@ pub struct Virtqueue {
     features: Features,
     chains: Chains,
     error: Option<QueueError>,
+    idle: bool,
     index: u16,
     kick: EventFd,
     interrupt: Interrupt,
@@ -66,7 +71,24 @@ impl Virtqueue {
         let mut memory = Translator::new(memory);
         let ring = Ring::new(&params, state, features, &mut memory)?;
         let chains = Chains::new(params.size, features, memory);
-        Ok(Self { ring, params, features, chains, error: None, index, kick, interrupt, fault })
+        let (error, idle) = (None, false);
+        Ok(Self { ring, params, features, chains, error, idle, index, kick, interrupt, fault })
+    }
+
+    /// A queue that its driver has reset (VIRTIO 1.4 §2.6.1), for a device that goes on with its others:
+    /// empty, whoever kicks, and at the beginning. Where `resources` say that it lies, and how far it has
+    /// got, counts for nothing.
+    ///
+    /// # Errors
+    /// When the host has no page for it.
+    pub fn idle(resources: QueueResources) -> io::Result<Self> {
+        // A ring like any other, so that nothing on the road of a chain asks whether there is one; but in
+        // memory that no driver can write to.
+        let page = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), 4096)]);
+        let memory = Arc::new(page.map_err(io::Error::other)?);
+        let state = QueueState::fresh(resources.features);
+        let queue = Self::new(QueueResources { params: IDLE, state, memory, ..resources });
+        Ok(Self { idle: true, ..queue.map_err(io::Error::other)? })
     }
 
     /// The driver's notifications arrive here; it need not be read when polled edge triggered.
@@ -177,11 +199,14 @@ impl Virtqueue {
 
     /// The memory map has changed: looks the ring and all further buffers up in `memory`. Chains in
     /// flight keep what they were made from mapped. Between two batches only, that is, not within
-    /// [`Virtqueue::drain`].
+    /// [`Virtqueue::drain`]. A queue that is idle lies nowhere.
     ///
     /// # Errors
     /// When the ring does not lie in `memory`. The queue goes on in the old one.
     pub fn remap(&mut self, memory: Arc<GuestMemoryMmap>) -> Result<(), QueueError> {
+        if self.idle {
+            return Ok(());
+        }
         let mut memory = Translator::new(memory);
         self.ring.remap(&self.params, &mut memory)?;
         self.chains.remap(memory);
