@@ -42,26 +42,44 @@ pub enum StartError {
 
 /// The queues that the driver has set up, at the start of a device.
 #[derive(Debug, Default)]
-pub struct Queues(Vec<QueueResources>);
+pub struct Queues {
+    ready: Vec<QueueResources>,
+    in_reset: Vec<QueueResources>,
+}
 
 impl Queues {
     /// Wraps what a transport has collected.
-    pub fn new(queues: Vec<QueueResources>) -> Self {
-        Self(queues)
+    pub fn new(ready: Vec<QueueResources>) -> Self {
+        Self { ready, in_reset: vec![] }
     }
 
-    /// Makes the queue `index`, which the device needs.
+    /// Adds the queues that the driver has reset, each by itself, since it started the device (VIRTIO 1.4
+    /// §2.6.1). The device serves its others.
+    #[must_use]
+    pub fn with_reset(self, in_reset: Vec<QueueResources>) -> Self {
+        Self { in_reset, ..self }
+    }
+
+    /// Makes the queue `index`, which the device needs. One that is in reset is [idle](Virtqueue::idle),
+    /// until the device is started with it again.
     pub fn take(&mut self, index: u16) -> Result<Virtqueue, StartError> {
-        let resources = self.take_resources(index).ok_or(StartError::MissingQueue(index))?;
-        Virtqueue::new(resources).map_err(|source| StartError::Queue { index, source })
+        if let Some(resources) = self.take_resources(index) {
+            return Virtqueue::new(resources).map_err(|source| StartError::Queue { index, source });
+        }
+        let resources = take(&mut self.in_reset, index).ok_or(StartError::MissingQueue(index))?;
+        Ok(Virtqueue::idle(resources)?)
     }
 
     /// Takes the bare resources of queue `index`, for a device whose rings are served elsewhere;
-    /// `None` if the driver did not set it up.
+    /// `None` if the driver did not set it up, or has reset it.
     pub fn take_resources(&mut self, index: u16) -> Option<QueueResources> {
-        let at = self.0.iter().position(|q| q.index == index)?;
-        Some(self.0.swap_remove(at))
+        take(&mut self.ready, index)
     }
+}
+
+fn take(queues: &mut Vec<QueueResources>, index: u16) -> Option<QueueResources> {
+    let at = queues.iter().position(|queue| queue.index == index)?;
+    Some(queues.swap_remove(at))
 }
 
 /// A virtio device, as its transport sees it: identity, and the two verbs start and stop.
@@ -86,8 +104,9 @@ pub trait VirtioDevice: Send {
         let _ = (offset, data);
     }
 
-    /// The driver is ready (DRIVER_OK): serve these queues. After an error the device is stopped, and
-    /// nothing of `queues` is kept.
+    /// The driver is ready (DRIVER_OK): serve these queues. Comes again, after `stop`, with some of them in
+    /// reset or anew, and the others in the state that `stop` returned. After an error the device is
+    /// stopped, and nothing of `queues` is kept.
     fn start(&mut self, features: Features, queues: Queues) -> Result<(), StartError>;
 
     /// Stops serving and returns when nothing is in flight: nothing is read from or written to guest

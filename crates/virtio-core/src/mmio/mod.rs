@@ -9,8 +9,10 @@
 
 mod line;
 mod page;
+mod queues;
 mod registers;
 mod setup;
+mod start;
 
 use std::io;
 use std::sync::Arc;
@@ -73,7 +75,8 @@ impl MmioTransport {
     }
 
     /// Offers the driver rings with these features instead of [`Features::RING`]: with
-    /// [`Features::PACKED`] or [`Features::IN_ORDER`] too, or with fewer.
+    /// [`Features::PACKED`] or [`Features::IN_ORDER`] too, or with fewer, such as without
+    /// [`Features::RING_RESET`] for a device that must have all its queues whenever it runs.
     #[must_use]
     pub fn with_rings(self, rings: Features) -> Self {
         Self { rings, ..self }.refreshed()

@@ -1,12 +1,12 @@
 //! The registers, one arm each (VIRTIO 1.4 §4.2.2, table 4.1).
 
-use cubie_virtq::{Features, QueueResources, QueueState};
+use cubie_virtq::Features;
 use virtio_bindings::virtio_mmio::*;
 
 use super::MmioTransport;
+use super::queues::QUEUE_RESET;
 use super::setup::{feature_word, with_half};
-use crate::device::Queues;
-use crate::status::{self, DRIVER, DRIVER_OK, FAILED, FEATURES_OK, Step};
+use crate::status::{self, DRIVER, DRIVER_OK, FEATURES_OK, Step};
 
 const MAGIC: u32 = u32::from_le_bytes(*b"virt");
 const VERSION: u32 = 2;
@@ -27,13 +27,15 @@ impl MmioTransport {
                 feature_word(self.offered(), setup.device_features_select)
             }
             VIRTIO_MMIO_QUEUE_NUM_MAX => setup.queue().map_or(0, |q| q.max.into()),
-            VIRTIO_MMIO_QUEUE_READY => setup.queue().is_some_and(|q| q.ready).into(),
+            VIRTIO_MMIO_QUEUE_READY => setup.queue().is_some_and(|q| q.is_ready()).into(),
             VIRTIO_MMIO_INTERRUPT_STATUS => self.line.pending(),
             VIRTIO_MMIO_STATUS => self.line.status(),
             VIRTIO_MMIO_SHM_LEN_LOW
             | VIRTIO_MMIO_SHM_LEN_HIGH
             | VIRTIO_MMIO_SHM_BASE_LOW
             | VIRTIO_MMIO_SHM_BASE_HIGH => NO_SHARED_MEMORY,
+            // A reset is over when the write that asks for it is.
+            QUEUE_RESET => 0,
             VIRTIO_MMIO_CONFIG_GENERATION => self.device.config().generation(),
             _ => 0,
         }
@@ -52,40 +54,6 @@ impl MmioTransport {
             VIRTIO_MMIO_STATUS => self.set_status(value),
             _ => self.set_queue_register(offset, value),
         }
-    }
-
-    /// A register of the selected queue: writable between FEATURES_OK and DRIVER_OK.
-    fn set_queue_register(&mut self, offset: u32, value: u32) {
-        let now = self.line.status();
-        let Some(queue) = self.setup.queue_mut() else {
-            return;
-        };
-        if now & FEATURES_OK == 0 || now & (DRIVER_OK | FAILED) != 0 {
-            return;
-        }
-        let params = &mut queue.params;
-        let (address, high) = match offset {
-            VIRTIO_MMIO_QUEUE_READY => {
-                queue.ready = value == 1;
-                return;
-            }
-            // A live queue stays where it is (VIRTIO 1.4 §4.2.2.2).
-            _ if queue.ready => return,
-            VIRTIO_MMIO_QUEUE_NUM => {
-                if let Some(size) = u16::try_from(value).ok().filter(|size| *size <= queue.max) {
-                    params.size = size;
-                }
-                return;
-            }
-            VIRTIO_MMIO_QUEUE_DESC_LOW => (&mut params.desc, false),
-            VIRTIO_MMIO_QUEUE_DESC_HIGH => (&mut params.desc, true),
-            VIRTIO_MMIO_QUEUE_AVAIL_LOW => (&mut params.driver, false),
-            VIRTIO_MMIO_QUEUE_AVAIL_HIGH => (&mut params.driver, true),
-            VIRTIO_MMIO_QUEUE_USED_LOW => (&mut params.device, false),
-            VIRTIO_MMIO_QUEUE_USED_HIGH => (&mut params.device, true),
-            _ => return,
-        };
-        *address = with_half(*address, high, value);
     }
 
     /// What the driver can choose from: the device's features, the transport's and the rings'.
@@ -129,37 +97,5 @@ impl MmioTransport {
     fn acceptable(&self) -> bool {
         let chosen = self.setup.driver_features;
         self.offered().has(chosen) && chosen.has(Features::VERSION_1)
-    }
-
-    fn start(&mut self) {
-        let result = self
-            .resources()
-            .map_err(Into::into)
-            .and_then(|queues| self.device.start(self.setup.driver_features, queues));
-        if let Err(error) = result {
-            let device = self.device.id().0;
-            if !std::mem::replace(&mut self.complained, true) {
-                tracing::warn!(device, %error, "the device does not start: waiting for a reset");
-            }
-            self.line.fault().trigger();
-        }
-    }
-
-    fn resources(&self) -> std::io::Result<Queues> {
-        let queues = self.setup.queues.iter().zip(&self.kicks).zip(0..);
-        let ready = queues.filter(|((queue, _), _)| queue.ready);
-        let resources = ready.map(|((queue, kick), index)| {
-            Ok(QueueResources {
-                index,
-                params: queue.params,
-                state: QueueState::fresh(self.setup.driver_features),
-                features: self.setup.driver_features,
-                kick: kick.try_clone()?,
-                interrupt: self.line.used_buffers(),
-                fault: self.line.fault(),
-                memory: self.memory.clone(),
-            })
-        });
-        resources.collect::<std::io::Result<Vec<_>>>().map(Queues::new)
     }
 }

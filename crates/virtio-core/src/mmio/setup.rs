@@ -1,36 +1,29 @@
 //! What a driver has said so far: selectors, features, queues. All of it is gone with a reset.
 
-use cubie_virtq::{Features, QueueParams};
+use cubie_virtq::Features;
 
-/// A driver's view of the device before it starts it.
+use super::queues::QueueSetup;
+
+/// A driver's view of the device.
 pub(crate) struct Setup {
     pub(crate) device_features_select: u32,
     pub(crate) driver_features_select: u32,
     pub(crate) driver_features: Features,
     pub(crate) queue_select: u32,
     pub(crate) queues: Vec<QueueSetup>,
-}
-
-/// One queue as far as the driver has set it up.
-pub(crate) struct QueueSetup {
-    pub(crate) max: u16,
-    pub(crate) ready: bool,
-    pub(crate) params: QueueParams,
+    /// The device was started, and serves what is ready of the queues.
+    pub(crate) live: bool,
 }
 
 impl Setup {
     pub(crate) fn new(sizes: &[u16]) -> Self {
-        let queue = |&max: &u16| QueueSetup {
-            max,
-            ready: false,
-            params: QueueParams { size: max, ..QueueParams::default() },
-        };
         Self {
             device_features_select: 0,
             driver_features_select: 0,
             driver_features: Features::default(),
             queue_select: 0,
-            queues: sizes.iter().map(queue).collect(),
+            queues: sizes.iter().copied().map(QueueSetup::new).collect(),
+            live: false,
         }
     }
 

@@ -13,6 +13,7 @@ use crate::{Config, DeviceId, Features, QueueState, Queues, StartError, VirtioDe
 
 mod hostile;
 mod page;
+mod queue_reset;
 
 #[derive(Default)]
 struct Seen {
@@ -53,7 +54,7 @@ impl VirtioDevice for Probe {
     }
     fn stop(&mut self) -> Vec<QueueState> {
         self.seen.running.store(false, Ordering::SeqCst);
-        vec![]
+        vec![self.seen.start.lock().unwrap().1]
     }
 }
 
@@ -121,7 +122,7 @@ fn a_driver_finds_who_the_device_is() {
     assert_eq!(bench.get(0x04), 2);
     assert_eq!(bench.get(0x08), 42);
     bench.set(0x14, 1);
-    assert_eq!(bench.get(0x10), 1, "VERSION_1 is feature 32");
+    assert_eq!(bench.get(0x10), 1 | 1 << 8, "VERSION_1 and RING_RESET are features 32 and 40");
     bench.set(0x14, 0);
     assert_eq!(bench.get(0x10), 1 << 5 | 1 << 28 | 1 << 29);
     bench.set(0x14, 2);
