@@ -27,8 +27,8 @@ impl Features {
     /// Chains are used in the order in which they were made available (VIRTIO 1.4 §2.7.9, §2.8.8).
     /// Any device may offer it: the queue holds back what completes too early.
     pub const IN_ORDER: Self = Self::bit(VIRTIO_F_IN_ORDER);
-    /// Kicks say how far the driver has got (VIRTIO 1.4 §4.2.2): the transport's affair, since the rings
-    /// say so too.
+    /// Kicks say how far the driver has got (VIRTIO 1.4 §2.9, §4.2.3.3): the transport's affair, since the
+    /// rings say so too.
     pub const NOTIFICATION_DATA: Self = Self::bit(VIRTIO_F_NOTIFICATION_DATA);
     /// The driver may reset one queue (VIRTIO 1.4 §2.6.1): the transport's affair, which stops the device
     /// and starts it with [`Virtqueue::idle`](crate::Virtqueue::idle) in that place.

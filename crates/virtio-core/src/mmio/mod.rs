@@ -77,6 +77,9 @@ impl MmioTransport {
     /// Offers the driver rings with these features instead of [`Features::RING`]: with
     /// [`Features::PACKED`] or [`Features::IN_ORDER`] too, or with fewer, such as without
     /// [`Features::RING_RESET`] for a device that must have all its queues whenever it runs.
+    ///
+    /// [`Features::NOTIFICATION_DATA`] has its price: a hypervisor that compares what is written to
+    /// [`QUEUE_NOTIFY`] with a queue's index knows no kick with data, so that each comes here.
     #[must_use]
     pub fn with_rings(self, rings: Features) -> Self {
         Self { rings, ..self }.refreshed()

@@ -70,7 +70,11 @@ impl MmioTransport {
         }
     }
 
-    fn notify(&mut self, queue: u32) {
+    /// The driver kicks a queue. With NOTIFICATION_DATA it also says how far it has got, which the ring
+    /// does too (VIRTIO 1.4 §2.9).
+    fn notify(&mut self, value: u32) {
+        let with_data = self.setup.driver_features.has(Features::NOTIFICATION_DATA);
+        let queue = if with_data { value & 0xffff } else { value };
         if let Some(kick) = self.kicks.get(queue as usize)
             && self.line.status() & DRIVER_OK != 0
         {

@@ -13,6 +13,7 @@ use crate::{Config, DeviceId, Features, QueueState, Queues, StartError, VirtioDe
 
 mod hostile;
 mod page;
+mod notify;
 mod queue_reset;
 
 #[derive(Default)]
@@ -260,18 +261,6 @@ fn a_size_beyond_the_largest_is_not_taken() {
         bench.set(0x38, bad);
         assert_eq!(bench.registers.setup.queues[0].params.size, 8);
     }
-}
-
-#[test]
-fn a_kick_through_the_register_reaches_its_queue_once_started() {
-    let mut bench = Bench::new();
-    bench.set(0x50, 1);
-    assert!(bench.registers.kicks()[1].read().is_err(), "not before DRIVER_OK");
-    bench.drive();
-    bench.set(0x50, 1);
-    bench.set(0x50, 7);
-    assert_eq!(bench.registers.kicks()[1].read().unwrap(), 1);
-    assert!(bench.registers.kicks()[0].read().is_err());
 }
 
 #[test]
