@@ -4,7 +4,7 @@ use std::io;
 
 use cubie_virtq::{Features, QueueError, QueueResources, QueueState, Virtqueue};
 
-use crate::Config;
+use crate::{Config, SharedMemory};
 
 /// What kind of device it is (VIRTIO 1.4 §5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,6 +102,11 @@ pub trait VirtioDevice: Send {
     /// The driver wrote into the configuration space. Most devices have nothing to write.
     fn write_config(&mut self, offset: usize, data: &[u8]) {
         let _ = (offset, data);
+    }
+
+    /// The shared memory regions, which the machine has mapped. Most devices have none.
+    fn shared_memory(&self) -> &[SharedMemory] {
+        &[]
     }
 
     /// The driver is ready (DRIVER_OK): serve these queues. Comes again, after `stop`, with some of them in

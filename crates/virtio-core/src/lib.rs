@@ -55,6 +55,7 @@
 mod config;
 mod device;
 mod mmio;
+mod shared_memory;
 mod station;
 mod status;
 mod worker;
@@ -63,5 +64,6 @@ pub use config::Config;
 pub use cubie_virtq::{Features, QueueResources, QueueState, Virtqueue};
 pub use device::{DeviceId, Queues, StartError, VirtioDevice};
 pub use mmio::{INTERRUPT_ACK, MMIO_SIZE, MmioTransport, PLAIN_ACK, QUEUE_NOTIFY};
+pub use shared_memory::SharedMemory;
 pub use station::Station;
 pub use worker::{Handler, Running, Source, spawn};

@@ -5,14 +5,12 @@ use virtio_bindings::virtio_mmio::*;
 
 use super::MmioTransport;
 use super::queues::QUEUE_RESET;
-use super::setup::{feature_word, with_half};
+use super::setup::{feature_word, half, with_half};
 use crate::status::{self, DRIVER, DRIVER_OK, FEATURES_OK, Step};
 
 const MAGIC: u32 = u32::from_le_bytes(*b"virt");
 const VERSION: u32 = 2;
 const VENDOR: u32 = u32::from_le_bytes(*b"CUBI");
-/// What the shared-memory registers read as where there is none (VIRTIO 1.4 §4.2.2.1).
-const NO_SHARED_MEMORY: u32 = !0;
 
 impl MmioTransport {
     /// The driver reads a register. Free of side effects.
@@ -30,10 +28,10 @@ impl MmioTransport {
             VIRTIO_MMIO_QUEUE_READY => setup.queue().is_some_and(|q| q.is_ready()).into(),
             VIRTIO_MMIO_INTERRUPT_STATUS => self.line.pending(),
             VIRTIO_MMIO_STATUS => self.line.status(),
-            VIRTIO_MMIO_SHM_LEN_LOW
-            | VIRTIO_MMIO_SHM_LEN_HIGH
-            | VIRTIO_MMIO_SHM_BASE_LOW
-            | VIRTIO_MMIO_SHM_BASE_HIGH => NO_SHARED_MEMORY,
+            VIRTIO_MMIO_SHM_LEN_LOW => half(self.shared_memory().1, false),
+            VIRTIO_MMIO_SHM_LEN_HIGH => half(self.shared_memory().1, true),
+            VIRTIO_MMIO_SHM_BASE_LOW => half(self.shared_memory().0, false),
+            VIRTIO_MMIO_SHM_BASE_HIGH => half(self.shared_memory().0, true),
             // A reset is over when the write that asks for it is.
             QUEUE_RESET => 0,
             VIRTIO_MMIO_CONFIG_GENERATION => self.device.config().generation(),
@@ -49,6 +47,7 @@ impl MmioTransport {
             VIRTIO_MMIO_DRIVER_FEATURES_SEL => setup.driver_features_select = value,
             VIRTIO_MMIO_DRIVER_FEATURES => self.set_driver_features(value),
             VIRTIO_MMIO_QUEUE_SEL => setup.queue_select = value,
+            VIRTIO_MMIO_SHM_SEL => setup.shared_memory_select = value,
             VIRTIO_MMIO_QUEUE_NOTIFY => self.notify(value),
             VIRTIO_MMIO_INTERRUPT_ACK => self.line.acknowledge(value),
             VIRTIO_MMIO_STATUS => self.set_status(value),
@@ -59,6 +58,13 @@ impl MmioTransport {
     /// What the driver can choose from: the device's features, the transport's and the rings'.
     fn offered(&self) -> Features {
         self.device.features().with(Features::VERSION_1).with(self.rings)
+    }
+
+    /// Base and length of the selected region; all ones where there is none (VIRTIO 1.4 §4.2.2).
+    fn shared_memory(&self) -> (u64, u64) {
+        let selected = self.setup.shared_memory_select;
+        let region = self.device.shared_memory().iter().find(|r| u32::from(r.id) == selected);
+        region.map_or((!0, !0), |region| (region.base.0, region.len))
     }
 
     fn set_driver_features(&mut self, word: u32) {

@@ -10,6 +10,7 @@ pub(crate) struct Setup {
     pub(crate) driver_features_select: u32,
     pub(crate) driver_features: Features,
     pub(crate) queue_select: u32,
+    pub(crate) shared_memory_select: u32,
     pub(crate) queues: Vec<QueueSetup>,
     /// The device was started, and serves what is ready of the queues.
     pub(crate) live: bool,
@@ -22,6 +23,7 @@ impl Setup {
             driver_features_select: 0,
             driver_features: Features::default(),
             queue_select: 0,
+            shared_memory_select: 0,
             queues: sizes.iter().copied().map(QueueSetup::new).collect(),
             live: false,
         }
@@ -41,10 +43,14 @@ impl Setup {
 /// Word `select` of a 64-bit feature set; there are no features beyond.
 pub(crate) fn feature_word(features: Features, select: u32) -> u32 {
     match select {
-        0 => features.0 as u32,
-        1 => (features.0 >> 32) as u32,
+        0 | 1 => half(features.0, select == 1),
         _ => 0,
     }
+}
+
+/// The low or high half of `whole`.
+pub(crate) fn half(whole: u64, high: bool) -> u32 {
+    (whole >> if high { 32 } else { 0 }) as u32
 }
 
 /// `old` with its low or high half replaced.

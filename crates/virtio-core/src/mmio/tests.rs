@@ -9,7 +9,9 @@ use vm_memory::{GuestAddress, GuestMemoryMmap};
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
 use super::MmioTransport;
-use crate::{Config, DeviceId, Features, QueueState, Queues, StartError, VirtioDevice};
+use crate::{
+    Config, DeviceId, Features, QueueState, Queues, SharedMemory, StartError, VirtioDevice,
+};
 
 mod hostile;
 mod page;
@@ -44,6 +46,13 @@ impl VirtioDevice for Probe {
     }
     fn write_config(&mut self, offset: usize, data: &[u8]) {
         self.config.update(|bytes| bytes[offset..offset + data.len()].copy_from_slice(data));
+    }
+    fn shared_memory(&self) -> &[SharedMemory] {
+        const REGIONS: [SharedMemory; 2] = [
+            SharedMemory { id: 7, base: GuestAddress(0x2_0000_1000), len: 0x1_0000_2000 },
+            SharedMemory { id: 9, base: GuestAddress(0x3000), len: 0x4000 },
+        ];
+        &REGIONS
     }
     fn start(&mut self, features: Features, mut queues: Queues) -> Result<(), StartError> {
         let resources = queues.take_resources(0).ok_or(StartError::MissingQueue(0))?;
@@ -277,11 +286,17 @@ fn odd_widths_and_offsets_of_registers_read_zero_and_write_nothing() {
 }
 
 #[test]
-fn no_shared_memory_reads_as_all_ones() {
+fn shared_memory_is_where_its_id_says_and_all_ones_elsewhere() {
     let mut bench = Bench::new();
-    for register in [0xb0, 0xb4, 0xb8, 0xbc] {
-        assert_eq!(bench.get(register), !0);
+    let registers = [0xb0, 0xb4, 0xb8, 0xbc];
+    for (id, expected) in
+        [(0, [!0; 4]), (7, [0x2000, 1, 0x1000, 2]), (0x107, [!0; 4]), (9, [0x4000, 0, 0x3000, 0])]
+    {
+        bench.set(0xac, id);
+        assert_eq!(registers.map(|register| bench.get(register)), expected, "region {id:#x}");
     }
+    bench.set(STATUS, 0);
+    assert_eq!(bench.get(0xb0), !0, "a reset selects region 0");
 }
 
 #[test]
