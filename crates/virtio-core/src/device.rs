@@ -99,7 +99,8 @@ pub trait VirtioDevice: Send {
     /// The configuration space.
     fn config(&self) -> &Config;
 
-    /// The driver wrote into the configuration space. Most devices have nothing to write.
+    /// The driver wrote into the configuration space, and not beyond its end. Most devices have nothing to
+    /// write.
     fn write_config(&mut self, offset: usize, data: &[u8]) {
         let _ = (offset, data);
     }

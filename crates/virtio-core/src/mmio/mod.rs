@@ -142,7 +142,7 @@ impl MmioDevice for MmioTransport {
 
     fn write(&mut self, offset: u64, data: &[u8]) {
         if offset >= CONFIG {
-            self.device.write_config((offset - CONFIG) as usize, data);
+            self.write_config(offset - CONFIG, data);
         } else if let Ok(value) = data.try_into()
             && offset.is_multiple_of(4)
         {

@@ -93,7 +93,10 @@ impl MmioTransport {
         match status::step(self.line.status(), wanted) {
             Step::Reset => self.reset(),
             Step::Ignore => {}
-            Step::Advance { negotiate: true, .. } if !self.acceptable() => {}
+            Step::Advance { status, negotiate: true, .. } if !self.acceptable() => {
+                // The steps before it count (VIRTIO 1.4 §3.1.1).
+                self.line.add_status(status & !(FEATURES_OK | DRIVER_OK));
+            }
             Step::Advance { status, start, .. } => {
                 self.line.add_status(status);
                 if start {
@@ -107,5 +110,15 @@ impl MmioTransport {
     fn acceptable(&self) -> bool {
         let chosen = self.setup.driver_features;
         self.offered().has(chosen) && chosen.has(Features::VERSION_1)
+    }
+
+    /// The driver writes to the configuration space: what lies within it reaches the device.
+    pub(super) fn write_config(&mut self, offset: u64, data: &[u8]) {
+        let len = self.device.config().len();
+        if let Ok(offset) = usize::try_from(offset)
+            && let Some(room @ 1..) = len.checked_sub(offset)
+        {
+            self.device.write_config(offset, &data[..data.len().min(room)]);
+        }
     }
 }
