@@ -57,6 +57,11 @@ pub(crate) struct Cli {
     #[arg(long, value_enum, default_value_t = Ring::Split)]
     pub(crate) ring: Ring,
 
+    /// What the guest's drivers find: virtio as it is since version 1, or the legacy interface, for
+    /// guests that are too old for that (split rings only)
+    #[arg(long, value_enum, default_value_t = Virtio::Modern)]
+    pub(crate) virtio: Virtio,
+
     /// How the guest reads the virtio devices' registers: in a page of memory without leaving for the
     /// host, where KVM has read-only memory, or trapped, with two exits more an interrupt
     #[arg(long, value_enum, default_value_t = Registers::Page)]
@@ -95,6 +100,13 @@ pub(crate) enum Console {
 pub(crate) enum Ring {
     Split,
     Packed,
+}
+
+/// A `--virtio`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Virtio {
+    Modern,
+    Legacy,
 }
 
 /// A `--registers`.

@@ -17,13 +17,13 @@ use cubie::kvm::{GuestMode, Kvm, VmConfig};
 use cubie::lkvm::{DiskOption, NetworkOption};
 use cubie::net::{Mac, Net, Tap};
 use cubie::rng::{HostEntropy, Rng};
-use cubie::virtio::{Features, VirtioDevice};
+use cubie::virtio::{Features, Interface, VirtioDevice};
 use cubie::vmm::loader::{FileError, KERNEL_LIMIT, Kernel, read_file};
 use cubie::vmm::{
     Arch, Machine, MachineConfig, Outcome, Registers, Remote, Transport, Uart, layout,
 };
 
-use crate::cli::{self, Cli, Console, Ring};
+use crate::cli::{self, Cli, Console, Ring, Virtio};
 
 type Devices = Vec<Box<dyn VirtioDevice>>;
 
@@ -117,11 +117,18 @@ fn configure(cli: &Cli) -> anyhow::Result<MachineConfig> {
         Ring::Split => Features::RING,
         Ring::Packed => Features::RING.with(Features::PACKED),
     };
+    let interface = match cli.virtio {
+        Virtio::Modern => Interface::Modern,
+        Virtio::Legacy if cli.ring == Ring::Packed => {
+            anyhow::bail!("--virtio legacy has no packed rings: leave --ring packed out")
+        }
+        Virtio::Legacy => Interface::Legacy,
+    };
     let registers = match cli.registers {
         cli::Registers::Page => Registers::SharedPage,
         cli::Registers::Trapped => Registers::Trapped,
     };
-    let transports = vec![Transport { rings, registers }];
+    let transports = vec![Transport { interface, rings, registers }];
     Ok(MachineConfig { memory, cpus, kernel, initrd, command_line, pin, transports })
 }
 

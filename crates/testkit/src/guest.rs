@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use cubie_virtio_core::VirtioDevice;
+use cubie_virtio_core::{Interface, VirtioDevice};
 use vm_memory::{GuestAddress, GuestMemoryMmap};
 
 use crate::Slot;
@@ -75,7 +75,12 @@ impl Guest {
 
     /// Plugs `device` in. Its driver is made of [`Slot::transport`].
     pub fn plug(&self, device: Box<dyn VirtioDevice>) -> Slot {
-        Slot::new(self.clone(), device)
+        Slot::new(self.clone(), device, Interface::Modern)
+    }
+
+    /// Plugs `device` in behind the registers from before version 1 of the standard.
+    pub fn plug_legacy(&self, device: Box<dyn VirtioDevice>) -> Slot {
+        Slot::new(self.clone(), device, Interface::Legacy)
     }
 
     /// The memory, as devices get it.

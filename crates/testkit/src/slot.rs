@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use cubie_mmio_bus::MmioDevice;
-use cubie_virtio_core::{Config, Features, MmioTransport, VirtioDevice};
+use cubie_virtio_core::{Config, Features, Interface, MmioTransport, VirtioDevice};
 use cubie_vm_irq::Interrupt;
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 use vmm_sys_util::poll::PollContext;
@@ -29,12 +29,13 @@ pub struct Slot {
 pub(crate) struct Registers(Arc<Mutex<Option<MmioTransport>>>);
 
 impl Slot {
-    pub(crate) fn new(guest: Guest, device: Box<dyn VirtioDevice>) -> Self {
+    pub(crate) fn new(guest: Guest, device: Box<dyn VirtioDevice>, interface: Interface) -> Self {
         let line = EventFd::new(EFD_NONBLOCK).expect("an eventfd for the interrupt");
         let config = device.config().clone();
         let interrupt = Interrupt::new(line.try_clone().expect("the same eventfd"));
         let registers = MmioTransport::new(device, guest.memory().clone(), interrupt)
             .expect("eventfds for the kicks")
+            .with_interface(interface)
             .with_rings(RINGS);
         let registers = Mutex::new(Registers::new(Some(registers)));
         Self { guest, registers, config, line }

@@ -3,7 +3,7 @@
 use cubie_virtio_core::MMIO_SIZE;
 use virtio_bindings::virtio_mmio::*;
 use virtio_drivers::transport::{DeviceStatus, DeviceType, InterruptStatus, Transport};
-use virtio_drivers::{Error, PhysAddr, Result};
+use virtio_drivers::{Error, PAGE_SIZE, PhysAddr, Result};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use crate::Guest;
@@ -92,11 +92,14 @@ impl Transport for RegisterTransport {
         self.write(VIRTIO_MMIO_STATUS, status.bits());
     }
 
-    /// Only legacy devices care.
-    fn set_guest_page_size(&mut self, _size: u32) {}
+    fn set_guest_page_size(&mut self, size: u32) {
+        if self.requires_legacy_layout() {
+            self.write(VIRTIO_MMIO_GUEST_PAGE_SIZE, size);
+        }
+    }
 
     fn requires_legacy_layout(&self) -> bool {
-        false
+        self.read(VIRTIO_MMIO_VERSION) == 1
     }
 
     fn queue_set(
@@ -109,21 +112,35 @@ impl Transport for RegisterTransport {
     ) {
         self.write(VIRTIO_MMIO_QUEUE_SEL, queue.into());
         self.write(VIRTIO_MMIO_QUEUE_NUM, size);
+        if self.requires_legacy_layout() {
+            self.write(VIRTIO_MMIO_QUEUE_ALIGN, PAGE_SIZE as u32);
+            self.write(VIRTIO_MMIO_QUEUE_PFN, (descriptors / PAGE_SIZE as u64) as u32);
+            return;
+        }
         self.write64(VIRTIO_MMIO_QUEUE_DESC_LOW, VIRTIO_MMIO_QUEUE_DESC_HIGH, descriptors);
         self.write64(VIRTIO_MMIO_QUEUE_AVAIL_LOW, VIRTIO_MMIO_QUEUE_AVAIL_HIGH, driver_area);
         self.write64(VIRTIO_MMIO_QUEUE_USED_LOW, VIRTIO_MMIO_QUEUE_USED_HIGH, device_area);
         self.write(VIRTIO_MMIO_QUEUE_READY, 1);
     }
 
-    /// Resets the device: without the feature RING_RESET nothing less stops a queue that runs, and
-    /// drivers call this to free the ring (VIRTIO 1.4 §2.6.1, §3.3.1).
-    fn queue_unset(&mut self, _queue: u16) {
-        self.set_status(DeviceStatus::empty());
+    /// Resets the device: without the feature RING_RESET, which these drivers do not know, nothing less
+    /// stops a queue that runs, and they call this to free the ring (VIRTIO 1.4 §2.6.1, §3.3.1).
+    fn queue_unset(&mut self, queue: u16) {
+        if self.requires_legacy_layout() {
+            self.write(VIRTIO_MMIO_QUEUE_SEL, queue.into());
+            self.write(VIRTIO_MMIO_QUEUE_PFN, 0);
+        } else {
+            self.set_status(DeviceStatus::empty());
+        }
     }
 
     fn queue_used(&mut self, queue: u16) -> bool {
         self.write(VIRTIO_MMIO_QUEUE_SEL, queue.into());
-        self.read(VIRTIO_MMIO_QUEUE_READY) != 0
+        let register = match self.requires_legacy_layout() {
+            true => VIRTIO_MMIO_QUEUE_PFN,
+            false => VIRTIO_MMIO_QUEUE_READY,
+        };
+        self.read(register) != 0
     }
 
     fn ack_interrupt(&mut self) -> InterruptStatus {

@@ -63,7 +63,7 @@ mod worker;
 pub use config::Config;
 pub use cubie_virtq::{Features, QueueResources, QueueState, Virtqueue};
 pub use device::{DeviceId, Queues, StartError, VirtioDevice};
-pub use mmio::{INTERRUPT_ACK, MMIO_SIZE, MmioTransport, PLAIN_ACK, QUEUE_NOTIFY};
+pub use mmio::{INTERRUPT_ACK, Interface, MMIO_SIZE, MmioTransport, PLAIN_ACK, QUEUE_NOTIFY};
 pub use shared_memory::SharedMemory;
 pub use station::Station;
 pub use worker::{Handler, Running, Source, spawn};

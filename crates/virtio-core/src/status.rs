@@ -13,7 +13,9 @@ pub(crate) const NEEDS_RESET: u32 = VIRTIO_CONFIG_S_NEEDS_RESET;
 pub(crate) const FAILED: u32 = VIRTIO_CONFIG_S_FAILED;
 
 /// The steps of an initialisation, in order.
-const ORDER: [u32; 4] = [ACKNOWLEDGE, DRIVER, FEATURES_OK, DRIVER_OK];
+pub(crate) const MODERN: &[u32] = &[ACKNOWLEDGE, DRIVER, FEATURES_OK, DRIVER_OK];
+/// Those of drivers from before FEATURES_OK (VIRTIO 1.4 §3.1.2).
+pub(crate) const LEGACY: &[u32] = &[ACKNOWLEDGE, DRIVER, DRIVER_OK];
 
 /// What a write to the status register means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,19 +35,20 @@ pub(crate) enum Step {
     },
 }
 
-/// The driver writes `wanted` while the status is `now`.
+/// The driver, whose steps are `order`, writes `wanted` while the status is `now`.
 ///
 /// Bits are only ever added, in their order; NEEDS_RESET is the device's own and FAILED ends it all.
-pub(crate) fn step(now: u32, wanted: u32) -> Step {
+pub(crate) fn step(order: &[u32], now: u32, wanted: u32) -> Step {
     if wanted == 0 {
         return Step::Reset;
     }
     if now & FAILED != 0 {
         return Step::Ignore;
     }
-    let status = now | wanted & (ACKNOWLEDGE | DRIVER | FEATURES_OK | DRIVER_OK | FAILED);
+    let known = order.iter().fold(FAILED, |known, bit| known | bit);
+    let status = now | wanted & known;
     let forgets = now & !wanted & !NEEDS_RESET != 0;
-    let skips = ORDER.windows(2).any(|pair| status & pair[0] == 0 && status & pair[1] != 0);
+    let skips = order.windows(2).any(|pair| status & pair[0] == 0 && status & pair[1] != 0);
     if (forgets || skips) && wanted & FAILED == 0 {
         return Step::Ignore;
     }
@@ -101,7 +104,26 @@ mod tests {
             (ACKNOWLEDGE | FAILED, READY, Step::Ignore),
         ];
         for (now, wanted, expected) in table {
-            assert_eq!(step(now, wanted), expected, "{now:#x} -> {wanted:#x}");
+            assert_eq!(step(MODERN, now, wanted), expected, "{now:#x} -> {wanted:#x}");
+        }
+    }
+
+    #[test]
+    fn the_table_of_legacy_transitions() {
+        let known = ACKNOWLEDGE | DRIVER;
+        let table = [
+            (0, known, advance(known, false, false)),
+            (known, known | DRIVER_OK, advance(known | DRIVER_OK, false, true)),
+            // FEATURES_OK does not exist, and harms nobody.
+            (known, known | FEATURES_OK, advance(known, false, false)),
+            (known, READY | DRIVER_OK, advance(known | DRIVER_OK, false, true)),
+            (ACKNOWLEDGE, ACKNOWLEDGE | DRIVER_OK, Step::Ignore),
+            (known, ACKNOWLEDGE, Step::Ignore),
+            (known | DRIVER_OK, 0, Step::Reset),
+            (known, known | FAILED, advance(known | FAILED, false, false)),
+        ];
+        for (now, wanted, expected) in table {
+            assert_eq!(step(LEGACY, now, wanted), expected, "{now:#x} -> {wanted:#x}");
         }
     }
 
@@ -109,11 +131,11 @@ mod tests {
     fn no_write_ever_skips_a_step() {
         for now in 0..=0xff {
             for wanted in 0..=0xff {
-                let Step::Advance { status, .. } = step(now, wanted) else {
+                let Step::Advance { status, .. } = step(MODERN, now, wanted) else {
                     continue;
                 };
                 let in_order =
-                    |s: u32| ORDER.windows(2).all(|pair| s & pair[0] != 0 || s & pair[1] == 0);
+                    |s: u32| MODERN.windows(2).all(|pair| s & pair[0] != 0 || s & pair[1] == 0);
                 assert!(in_order(status) || !in_order(now), "{now:#x} -> {wanted:#x}");
             }
         }

@@ -45,12 +45,13 @@ impl<B: NetBackend> NetHandler<B> {
 
     /// Frames go into the guest's buffers as long as there are both.
     fn receive(&mut self) {
-        let Self { backend, receive, drops, .. } = self;
+        let Self { backend, receive, features, drops, .. } = self;
+        let header_len = NetHeader::len(*features);
         let mut lost = false;
         receive.drain(|mut chain| {
-            let received = receive_frame(backend, &mut chain);
+            let received = receive_frame(backend, &mut chain, header_len);
             match received {
-                Some(Received::Frame(len)) => Serve::Done(chain, (NetHeader::LEN + len) as u32),
+                Some(Received::Frame(len)) => Serve::Done(chain, (header_len + len) as u32),
                 Some(Received::Nothing) => Serve::Stop(chain),
                 Some(Received::Lost) => {
                     drops.count_receive();
@@ -96,7 +97,10 @@ enum Sent {
 /// Sends the chain's frame, or decides that nobody should.
 fn send_frame<B: NetBackend>(backend: &mut B, chain: &mut Chain, features: Features) -> Sent {
     let frame = chain.readable();
-    let header = frame.read_array().map(NetHeader::from_bytes);
+    let mut header = [0; NetHeader::LEN];
+    let header_len = NetHeader::len(features);
+    let whole = frame.read(&mut header[..header_len]) == header_len;
+    let header = whole.then(|| NetHeader::from_bytes(header));
     let header = header.and_then(|header| header.for_host(features));
     let Some(header) = header.filter(|_| FRAME_LEN.contains(&frame.len())) else {
         tracing::debug!("the guest's frame is malformed");
@@ -112,9 +116,13 @@ fn send_frame<B: NetBackend>(backend: &mut B, chain: &mut Chain, features: Featu
     }
 }
 
-/// Receives a frame into the chain; `None` when it has no room for a header.
-fn receive_frame<B: NetBackend>(backend: &mut B, chain: &mut Chain) -> Option<Received> {
-    chain.reserve_header(NetHeader::LEN).then_some(())?;
+/// Receives a frame into the chain; `None` when it has no room for a header of `header_len` bytes.
+fn receive_frame<B: NetBackend>(
+    backend: &mut B,
+    chain: &mut Chain,
+    header_len: usize,
+) -> Option<Received> {
+    chain.reserve_header(header_len).then_some(())?;
     let mut header = NetHeader::default();
     let received = match backend.recv(&mut header, chain.writable()) {
         Ok(received) => received,
@@ -125,7 +133,7 @@ fn receive_frame<B: NetBackend>(backend: &mut B, chain: &mut Chain) -> Option<Re
     };
     let Received::Frame(_) = received else { return Some(received) };
     let Some(header) = header.for_guest() else { return Some(Received::Lost) };
-    chain.header().write(&header.to_bytes());
+    chain.header().write(&header.to_bytes()[..header_len]);
     Some(received)
 }
 

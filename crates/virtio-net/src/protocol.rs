@@ -77,6 +77,13 @@ impl NetHeader {
     /// Bytes in front of a frame.
     pub const LEN: usize = 12;
 
+    /// Bytes in front of a frame when these features were negotiated: a legacy driver that does not merge
+    /// buffers has no `num_buffers` (§5.1.6.1).
+    pub(crate) const fn len(negotiated: Features) -> usize {
+        let merges = negotiated.has_bit(VIRTIO_NET_F_MRG_RXBUF);
+        if merges || negotiated.has(Features::VERSION_1) { Self::LEN } else { Self::LEN - 2 }
+    }
+
     /// As it lies in memory.
     pub fn from_bytes(bytes: [u8; Self::LEN]) -> Self {
         let word = |at| u16::from_le_bytes([bytes[at], bytes[at + 1]]);
@@ -168,6 +175,13 @@ mod tests {
         };
         assert_eq!(header, expected);
         assert_eq!(header.to_bytes(), bytes);
+    }
+
+    #[test]
+    fn only_a_legacy_driver_has_the_short_header() {
+        let merges = Features::bit(VIRTIO_NET_F_MRG_RXBUF);
+        let lengths = [Features::default(), CSUM, Features::VERSION_1, merges].map(NetHeader::len);
+        assert_eq!(lengths, [10, 10, 12, 12]);
     }
 
     #[test]

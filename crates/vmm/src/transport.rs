@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex};
 use cubie_hv::{HvError, Vm};
 use cubie_mmio_bus::{Bus, RegisterPage};
 use cubie_virtio_core::{
-    Features, INTERRUPT_ACK, MMIO_SIZE, MmioTransport, PLAIN_ACK, QUEUE_NOTIFY, VirtioDevice,
+    Features, INTERRUPT_ACK, Interface, MMIO_SIZE, MmioTransport, PLAIN_ACK, QUEUE_NOTIFY,
+    VirtioDevice,
 };
 use vm_memory::GuestMemoryMmap;
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
@@ -16,6 +17,8 @@ use crate::fdt::Peripheral;
 /// How a driver reaches a virtio device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Transport {
+    /// The register file's layout. [`Interface::Legacy`] has split rings only.
+    pub interface: Interface,
     /// What the rings can do, for the driver to choose from: [`Features::RING`], or with
     /// [`Features::PACKED`] too.
     pub rings: Features,
@@ -24,9 +27,13 @@ pub struct Transport {
 }
 
 impl Default for Transport {
-    /// Split rings, and a page of registers where there can be one.
+    /// The modern interface, split rings, and a page of registers where there can be one.
     fn default() -> Self {
-        Self { rings: Features::RING, registers: Registers::SharedPage }
+        Self {
+            interface: Interface::Modern,
+            rings: Features::RING,
+            registers: Registers::SharedPage,
+        }
     }
 }
 
@@ -77,6 +84,7 @@ impl<'a, V: Vm> Board<'a, V> {
         let line = self.vm.wire_spi(place.spi)?;
         let mut transport = MmioTransport::new(device, Arc::clone(self.memory), line)
             .map_err(|source| MachineError::Device { slot, source })?
+            .with_interface(how.interface)
             .with_rings(how.rings);
         let base = place.registers.start;
         for (queue, kick) in (0..).zip(transport.kicks()) {

@@ -46,7 +46,7 @@ impl Words {
 
 /// The device's interrupt line with its reasons.
 ///
-/// When the driver reads them from a page, «used buffers» is set from DRIVER_OK to the next reset,
+/// When the driver reads them from a page, «used buffers» is set from the start to the next reset,
 /// whether there are any or not: then neither the interrupt nor its acknowledgement has anything to say to
 /// us, and both can be left to the hypervisor. A driver looks at its queues once too often at worst.
 pub(crate) struct Line(Arc<Words>);
@@ -77,9 +77,15 @@ impl Line {
 
     /// Adds bits to the status; the device may add its own at the same time.
     pub(crate) fn add_status(&self, bits: u32) {
+        self.0.add(bits & STATUS);
+    }
+
+    /// The device is about to start, and will interrupt.
+    pub(crate) fn expect_used_buffers(&self) {
         // The reason before the device can interrupt for it: that is an edge, and comes once.
-        let reason = if bits & DRIVER_OK != 0 && self.is_shared() { USED_BUFFERS } else { 0 };
-        self.0.add(bits & STATUS | reason);
+        if self.is_shared() {
+            self.0.add(USED_BUFFERS);
+        }
     }
 
     pub(crate) fn pending(&self) -> u32 {

@@ -1,4 +1,4 @@
-//! The virtio-mmio transport, version 2 (VIRTIO 1.4 §4.2): the register file of one device.
+//! The virtio-mmio transport (VIRTIO 1.4 §4.2): the register file of one device, in both versions.
 //!
 //! There is one register file and two ways to serve it. *Trapped*, every access comes through the bus. With
 //! a page of memory ([`MmioTransport::with_page`]) the driver reads that, without an exit, and only its
@@ -7,6 +7,8 @@
 //! that a kick leaves the guest without a visit here, and, with a page, the write of
 //! [`PLAIN_ACK`] to [`INTERRUPT_ACK`] to one that nobody reads.
 
+mod interface;
+mod legacy;
 mod line;
 mod page;
 mod queues;
@@ -24,6 +26,7 @@ use vm_memory::GuestMemoryMmap;
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
 use crate::VirtioDevice;
+pub use interface::Interface;
 use line::Line;
 use page::ConfigPage;
 use setup::Setup;
@@ -46,6 +49,7 @@ pub const PLAIN_ACK: u32 = virtio_bindings::virtio_mmio::VIRTIO_MMIO_INT_VRING;
 /// One device behind its registers.
 pub struct MmioTransport {
     device: Box<dyn VirtioDevice>,
+    interface: Interface,
     rings: Features,
     memory: Arc<GuestMemoryMmap>,
     line: Line,
@@ -70,8 +74,15 @@ impl MmioTransport {
         let setup = Setup::new(sizes);
         let line = Line::new(interrupt);
         device.config().connect(Some(line.config_changed()));
-        let rings = Features::RING;
-        Ok(Self { device, rings, memory, line, kicks, setup, page: None, complained: false })
+        let (interface, rings) = (Interface::Modern, Features::RING);
+        let (page, complained) = (None, false);
+        Ok(Self { device, interface, rings, memory, line, kicks, setup, page, complained })
+    }
+
+    /// Shows the driver this interface instead of [`Interface::Modern`], before it has read anything.
+    #[must_use]
+    pub fn with_interface(self, interface: Interface) -> Self {
+        Self { interface, ..self }.refreshed()
     }
 
     /// Offers the driver rings with these features instead of [`Features::RING`]: with
@@ -80,13 +91,14 @@ impl MmioTransport {
     ///
     /// [`Features::NOTIFICATION_DATA`] has its price: a hypervisor that compares what is written to
     /// [`QUEUE_NOTIFY`] with a queue's index knows no kick with data, so that each comes here.
+    /// The legacy interface has only what is among the first 32 features.
     #[must_use]
     pub fn with_rings(self, rings: Features) -> Self {
         Self { rings, ..self }.refreshed()
     }
 
     /// Lets the driver read the registers and the configuration space in `page`, before it has read
-    /// anything. InterruptStatus then says «used buffers» from DRIVER_OK to the next reset, whether there
+    /// anything. InterruptStatus then says «used buffers» from the start to the next reset, whether there
     /// are any or not, and the interrupt for them is the bare one that the transport was made with, which
     /// the kernel or another process may raise as well ([`Interrupt::offload`]).
     ///

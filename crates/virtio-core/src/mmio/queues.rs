@@ -4,6 +4,7 @@ use cubie_virtq::{Features, QueueParams, QueueState};
 use virtio_bindings::virtio_mmio::*;
 
 use super::MmioTransport;
+use super::legacy::USUAL_PAGE;
 use super::setup::with_half;
 use crate::status::{DRIVER_OK, FAILED, FEATURES_OK};
 
@@ -17,7 +18,7 @@ enum Stage {
     Unused,
     /// Set up. The device serves it from DRIVER_OK on.
     Ready,
-    /// Reset by itself after DRIVER_OK: it can be set up anew at any time.
+    /// Reset by itself since the device was started: it can be set up anew at any time.
     Reset,
 }
 
@@ -26,6 +27,8 @@ pub(crate) struct QueueSetup {
     pub(crate) max: u16,
     stage: Stage,
     pub(crate) params: QueueParams,
+    /// What a legacy driver has the used ring at a multiple of: bytes, a power of two.
+    pub(crate) align: u32,
     /// How far it has got: of a queue that is ready, and not served at the moment.
     pub(crate) state: QueueState,
 }
@@ -33,7 +36,8 @@ pub(crate) struct QueueSetup {
 impl QueueSetup {
     pub(crate) fn new(max: u16) -> Self {
         let params = QueueParams { size: max, ..QueueParams::default() };
-        Self { max, stage: Stage::Unused, params, state: QueueState::default() }
+        let (stage, state) = (Stage::Unused, QueueState::default());
+        Self { max, stage, params, align: USUAL_PAGE, state }
     }
 
     pub(crate) fn is_ready(&self) -> bool {
@@ -45,7 +49,7 @@ impl QueueSetup {
     }
 
     /// The driver writes one of the registers that say where it lies.
-    fn place(&mut self, offset: u32, value: u32) {
+    pub(crate) fn place(&mut self, offset: u32, value: u32) {
         let params = &mut self.params;
         let (address, high) = match offset {
             VIRTIO_MMIO_QUEUE_NUM => {
@@ -72,6 +76,7 @@ impl MmioTransport {
     /// queue was reset.
     pub(super) fn set_queue_register(&mut self, offset: u32, value: u32) {
         let now = self.line.status();
+        let resets = self.setup.driver_features.has(Features::RING_RESET);
         let Some(queue) = self.setup.queue_mut() else {
             return;
         };
@@ -80,32 +85,30 @@ impl MmioTransport {
         }
         let driven = now & DRIVER_OK != 0;
         match (queue.stage, offset) {
-            (_, QUEUE_RESET) if value == 1 => self.reset_queue(),
+            (_, QUEUE_RESET) if value == 1 && resets => self.reset_queue(),
             (Stage::Unused, _) if driven => {}
             (Stage::Unused | Stage::Reset, VIRTIO_MMIO_QUEUE_READY) if value == 1 => {
                 self.enable_queue();
             }
             (Stage::Unused | Stage::Reset, _) => queue.place(offset, value),
-            (Stage::Ready, VIRTIO_MMIO_QUEUE_READY) if value == 0 && driven => self.reset_queue(),
-            (Stage::Ready, VIRTIO_MMIO_QUEUE_READY) if value == 0 => queue.stage = Stage::Unused,
+            (Stage::Ready, VIRTIO_MMIO_QUEUE_READY) if value == 0 && !driven => {
+                queue.stage = Stage::Unused;
+            }
+            (Stage::Ready, VIRTIO_MMIO_QUEUE_READY) if value == 0 && resets => self.reset_queue(),
             // A live queue stays where it is (VIRTIO 1.4 §4.2.2.2).
             (Stage::Ready, _) => {}
         }
     }
 
     /// The selected queue is the device's from now on, or from its start on.
-    fn enable_queue(&mut self) {
+    pub(super) fn enable_queue(&mut self) {
         let state = QueueState::fresh(self.setup.driver_features);
         self.change_queue(|queue| (queue.stage, queue.state) = (Stage::Ready, state));
     }
 
     /// The selected queue is as after a reset of the device (VIRTIO 1.4 §2.6.1), and the others go on.
-    fn reset_queue(&mut self) {
-        if !self.setup.driver_features.has(Features::RING_RESET) {
-            return;
-        }
-        let driven = self.line.status() & DRIVER_OK != 0;
-        let stage = if driven { Stage::Reset } else { Stage::Unused };
+    pub(super) fn reset_queue(&mut self) {
+        let stage = if self.setup.live { Stage::Reset } else { Stage::Unused };
         self.change_queue(|queue| *queue = QueueSetup { stage, ..QueueSetup::new(queue.max) });
     }
 

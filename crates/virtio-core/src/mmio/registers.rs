@@ -3,13 +3,13 @@
 use cubie_virtq::Features;
 use virtio_bindings::virtio_mmio::*;
 
-use super::MmioTransport;
+use super::legacy::legacy_features;
 use super::queues::QUEUE_RESET;
 use super::setup::{feature_word, half, with_half};
-use crate::status::{self, DRIVER, DRIVER_OK, FEATURES_OK, Step};
+use super::{Interface, MmioTransport};
+use crate::status::{self, DRIVER, DRIVER_OK, FEATURES_OK, NEEDS_RESET, Step};
 
 const MAGIC: u32 = u32::from_le_bytes(*b"virt");
-const VERSION: u32 = 2;
 const VENDOR: u32 = u32::from_le_bytes(*b"CUBI");
 
 impl MmioTransport {
@@ -18,23 +18,33 @@ impl MmioTransport {
         let setup = &self.setup;
         match offset {
             VIRTIO_MMIO_MAGIC_VALUE => MAGIC,
-            VIRTIO_MMIO_VERSION => VERSION,
+            VIRTIO_MMIO_VERSION => self.interface.version(),
             VIRTIO_MMIO_DEVICE_ID => self.device.id().0,
             VIRTIO_MMIO_VENDOR_ID => VENDOR,
             VIRTIO_MMIO_DEVICE_FEATURES => {
                 feature_word(self.offered(), setup.device_features_select)
             }
             VIRTIO_MMIO_QUEUE_NUM_MAX => setup.queue().map_or(0, |q| q.max.into()),
-            VIRTIO_MMIO_QUEUE_READY => setup.queue().is_some_and(|q| q.is_ready()).into(),
             VIRTIO_MMIO_INTERRUPT_STATUS => self.line.pending(),
             VIRTIO_MMIO_STATUS => self.line.status(),
+            // A legacy driver does not know it, and does not look.
+            VIRTIO_MMIO_CONFIG_GENERATION => self.device.config().generation(),
+            _ => match self.interface {
+                Interface::Modern => self.modern_register(offset),
+                Interface::Legacy => self.legacy_register(offset),
+            },
+        }
+    }
+
+    fn modern_register(&self, offset: u32) -> u32 {
+        match offset {
+            VIRTIO_MMIO_QUEUE_READY => self.setup.queue().is_some_and(|q| q.is_ready()).into(),
             VIRTIO_MMIO_SHM_LEN_LOW => half(self.shared_memory().1, false),
             VIRTIO_MMIO_SHM_LEN_HIGH => half(self.shared_memory().1, true),
             VIRTIO_MMIO_SHM_BASE_LOW => half(self.shared_memory().0, false),
             VIRTIO_MMIO_SHM_BASE_HIGH => half(self.shared_memory().0, true),
             // A reset is over when the write that asks for it is.
             QUEUE_RESET => 0,
-            VIRTIO_MMIO_CONFIG_GENERATION => self.device.config().generation(),
             _ => 0,
         }
     }
@@ -42,22 +52,27 @@ impl MmioTransport {
     /// The driver writes a register. What it may not say now is ignored.
     pub(super) fn set_register(&mut self, offset: u32, value: u32) {
         let setup = &mut self.setup;
-        match offset {
-            VIRTIO_MMIO_DEVICE_FEATURES_SEL => setup.device_features_select = value,
-            VIRTIO_MMIO_DRIVER_FEATURES_SEL => setup.driver_features_select = value,
-            VIRTIO_MMIO_DRIVER_FEATURES => self.set_driver_features(value),
-            VIRTIO_MMIO_QUEUE_SEL => setup.queue_select = value,
-            VIRTIO_MMIO_SHM_SEL => setup.shared_memory_select = value,
-            VIRTIO_MMIO_QUEUE_NOTIFY => self.notify(value),
-            VIRTIO_MMIO_INTERRUPT_ACK => self.line.acknowledge(value),
-            VIRTIO_MMIO_STATUS => self.set_status(value),
-            _ => self.set_queue_register(offset, value),
+        match (offset, self.interface) {
+            (VIRTIO_MMIO_DEVICE_FEATURES_SEL, _) => setup.device_features_select = value,
+            (VIRTIO_MMIO_DRIVER_FEATURES_SEL, _) => setup.driver_features_select = value,
+            (VIRTIO_MMIO_DRIVER_FEATURES, Interface::Modern) => self.set_driver_features(value),
+            (VIRTIO_MMIO_QUEUE_SEL, _) => setup.queue_select = value,
+            (VIRTIO_MMIO_QUEUE_NOTIFY, _) => self.notify(value),
+            (VIRTIO_MMIO_INTERRUPT_ACK, _) => self.line.acknowledge(value),
+            (VIRTIO_MMIO_STATUS, _) => self.set_status(value),
+            (VIRTIO_MMIO_SHM_SEL, Interface::Modern) => setup.shared_memory_select = value,
+            (_, Interface::Modern) => self.set_queue_register(offset, value),
+            (_, Interface::Legacy) => self.set_legacy_register(offset, value),
         }
     }
 
     /// What the driver can choose from: the device's features, the transport's and the rings'.
-    fn offered(&self) -> Features {
-        self.device.features().with(Features::VERSION_1).with(self.rings)
+    pub(super) fn offered(&self) -> Features {
+        let features = self.device.features().with(self.rings);
+        match self.interface {
+            Interface::Modern => features.with(Features::VERSION_1),
+            Interface::Legacy => legacy_features(features),
+        }
     }
 
     /// Base and length of the selected region; all ones where there is none (VIRTIO 1.4 §4.2.2).
@@ -82,7 +97,7 @@ impl MmioTransport {
         let with_data = self.setup.driver_features.has(Features::NOTIFICATION_DATA);
         let queue = if with_data { value & 0xffff } else { value };
         if let Some(kick) = self.kicks.get(queue as usize)
-            && self.line.status() & DRIVER_OK != 0
+            && self.setup.live
         {
             // The counter cannot overflow: whoever waits for it reads it down or sees each edge.
             let _ = kick.write(1);
@@ -90,7 +105,8 @@ impl MmioTransport {
     }
 
     fn set_status(&mut self, wanted: u32) {
-        match status::step(self.line.status(), wanted) {
+        let (now, order) = (self.line.status(), self.interface.steps());
+        match status::step(order, now, wanted) {
             Step::Reset => self.reset(),
             Step::Ignore => {}
             Step::Advance { status, negotiate: true, .. } if !self.acceptable() => {
@@ -99,8 +115,10 @@ impl MmioTransport {
             }
             Step::Advance { status, start, .. } => {
                 self.line.add_status(status);
-                if start {
-                    self.start();
+                match start {
+                    true if self.setup.live => self.tell_silent_changes(),
+                    true if now & NEEDS_RESET == 0 => self.start(),
+                    _ => {}
                 }
             }
         }

@@ -2,6 +2,7 @@
 
 use cubie_virtq::Features;
 
+use super::legacy::USUAL_PAGE;
 use super::queues::QueueSetup;
 
 /// A driver's view of the device.
@@ -12,8 +13,12 @@ pub(crate) struct Setup {
     pub(crate) queue_select: u32,
     pub(crate) shared_memory_select: u32,
     pub(crate) queues: Vec<QueueSetup>,
+    /// What a legacy driver counts the queues' places in: bytes, a power of two.
+    pub(crate) guest_page_size: u32,
     /// The device was started, and serves what is ready of the queues.
     pub(crate) live: bool,
+    /// The configuration's generation just before.
+    pub(crate) generation: u32,
 }
 
 impl Setup {
@@ -25,7 +30,9 @@ impl Setup {
             queue_select: 0,
             shared_memory_select: 0,
             queues: sizes.iter().copied().map(QueueSetup::new).collect(),
+            guest_page_size: USUAL_PAGE,
             live: false,
+            generation: 0,
         }
     }
 

@@ -11,6 +11,8 @@ use crate::device::Queues;
 impl MmioTransport {
     /// The device serves the queues that are ready, or asks the driver for a reset.
     pub(super) fn start(&mut self) {
+        self.setup.generation = self.device.config().generation();
+        self.line.expect_used_buffers();
         let result = self
             .queues()
             .map_err(Into::into)

@@ -16,6 +16,7 @@ use crate::{
 
 mod exact;
 mod hostile;
+mod legacy;
 mod notify;
 mod page;
 mod queue_reset;

@@ -16,10 +16,10 @@ const RING_RESET: Features = Features::RING_RESET;
 const READY: u64 = 0x44;
 const RESET: u64 = 0xc0;
 
-type Taken = Arc<Mutex<Option<[Virtqueue; 2]>>>;
+pub(super) type Taken = Arc<Mutex<Option<[Virtqueue; 2]>>>;
 
 /// A device that cannot do without either of its queues, which the test serves.
-struct Pair(Config, Taken);
+pub(super) struct Pair(pub(super) Config, pub(super) Taken);
 
 impl VirtioDevice for Pair {
     fn id(&self) -> DeviceId {
@@ -106,13 +106,19 @@ impl Bench {
     fn round_trip(&mut self, queue: usize) -> bool {
         let token = self.queues[queue].add(&[Buffer::writable(0x8000, 16)]).unwrap();
         self.queues[queue].publish();
-        let mut taken = self.taken.lock().unwrap();
-        let device = &mut taken.as_mut().unwrap()[queue];
-        let Some(chain) = device.pop() else { return false };
-        device.push(chain, 0);
-        device.signal();
-        self.queues[queue].pop_used().unwrap().token == token
+        serve(&self.taken, queue) && self.queues[queue].pop_used().unwrap().token == token
     }
+}
+
+/// The device takes a chain of `queue` and gives it back; false when it sees none.
+pub(super) fn serve(taken: &Taken, queue: usize) -> bool {
+    let mut taken = taken.lock().unwrap();
+    let device = &mut taken.as_mut().expect("a device that runs")[queue];
+    let chain = device.pop();
+    let seen = chain.is_some();
+    chain.into_iter().for_each(|chain| device.push(chain, 0));
+    device.signal();
+    seen
 }
 
 #[test]
