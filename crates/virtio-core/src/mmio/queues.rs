@@ -18,6 +18,8 @@ enum Stage {
     Unused,
     /// Set up. The device serves it from DRIVER_OK on.
     Ready,
+    /// Its reset is going on, as another vCPU can read in a page.
+    Resetting,
     /// Reset by itself since the device was started: it can be set up anew at any time.
     Reset,
 }
@@ -42,6 +44,10 @@ impl QueueSetup {
 
     pub(crate) fn is_ready(&self) -> bool {
         self.stage == Stage::Ready
+    }
+
+    pub(crate) fn is_resetting(&self) -> bool {
+        self.stage == Stage::Resetting
     }
 
     pub(crate) fn is_in_reset(&self) -> bool {
@@ -96,33 +102,40 @@ impl MmioTransport {
             }
             (Stage::Ready, VIRTIO_MMIO_QUEUE_READY) if value == 0 && resets => self.reset_queue(),
             // A live queue stays where it is (VIRTIO 1.4 §4.2.2.2).
-            (Stage::Ready, _) => {}
+            (Stage::Ready | Stage::Resetting, _) => {}
         }
     }
 
     /// The selected queue is the device's from now on, or from its start on.
     pub(super) fn enable_queue(&mut self) {
-        let state = QueueState::fresh(self.setup.driver_features);
+        let (live, state) = (self.setup.live, QueueState::fresh(self.setup.driver_features));
+        if live {
+            self.stop();
+        }
         self.change_queue(|queue| (queue.stage, queue.state) = (Stage::Ready, state));
+        if live {
+            self.start();
+        }
     }
 
     /// The selected queue is as after a reset of the device (VIRTIO 1.4 §2.6.1), and the others go on.
     pub(super) fn reset_queue(&mut self) {
-        let stage = if self.setup.live { Stage::Reset } else { Stage::Unused };
-        self.change_queue(|queue| *queue = QueueSetup { stage, ..QueueSetup::new(queue.max) });
-    }
-
-    /// Changes the selected queue behind the back of a device that runs.
-    fn change_queue(&mut self, change: impl FnOnce(&mut QueueSetup)) {
         let live = self.setup.live;
+        let stage = if live { Stage::Reset } else { Stage::Unused };
         if live {
+            self.change_queue(|queue| queue.stage = Stage::Resetting);
+            self.refresh();
             self.stop();
         }
-        if let Some(queue) = self.setup.queue_mut() {
-            change(queue);
-        }
+        self.change_queue(|queue| *queue = QueueSetup { stage, ..QueueSetup::new(queue.max) });
         if live {
             self.start();
+        }
+    }
+
+    fn change_queue(&mut self, change: impl FnOnce(&mut QueueSetup)) {
+        if let Some(queue) = self.setup.queue_mut() {
+            change(queue);
         }
     }
 }

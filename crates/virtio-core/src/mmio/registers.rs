@@ -43,8 +43,7 @@ impl MmioTransport {
             VIRTIO_MMIO_SHM_LEN_HIGH => half(self.shared_memory().1, true),
             VIRTIO_MMIO_SHM_BASE_LOW => half(self.shared_memory().0, false),
             VIRTIO_MMIO_SHM_BASE_HIGH => half(self.shared_memory().0, true),
-            // A reset is over when the write that asks for it is.
-            QUEUE_RESET => 0,
+            QUEUE_RESET => self.setup.queue().is_some_and(|q| q.is_resetting()).into(),
             _ => 0,
         }
     }

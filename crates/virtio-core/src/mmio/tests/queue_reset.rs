@@ -1,8 +1,9 @@
 //! One queue is reset and set up anew, and the other goes on (VIRTIO 1.4 §2.6.1).
 
+use std::io;
 use std::sync::{Arc, Mutex};
 
-use cubie_mmio_bus::MmioDevice;
+use cubie_mmio_bus::{MmioDevice, RegisterPage};
 use cubie_virtq::driver::{Buffer, DriverQueue};
 use cubie_virtq::{QueueParams, Virtqueue};
 use cubie_vm_irq::Interrupt;
@@ -143,6 +144,36 @@ fn a_queue_is_reset_and_comes_back_elsewhere_while_the_other_goes_on() {
             assert!(bench.round_trip(queue));
         }
     }
+}
+
+/// What stands in QueueReset, at each change of the page around it.
+#[derive(Default)]
+struct History(Mutex<Vec<u32>>);
+
+impl RegisterPage for History {
+    fn size(&self) -> usize {
+        0x1000
+    }
+    fn store(&self, offset: usize, words: &[u32]) {
+        let at = (RESET as usize).checked_sub(offset).map(|bytes| bytes / 4);
+        self.0.lock().unwrap().extend(at.and_then(|at| words.get(at)));
+    }
+    fn hide(&self) -> io::Result<()> {
+        Ok(())
+    }
+    fn show(&self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_page_says_that_a_reset_is_going_on_and_that_it_is_over() {
+    let (mut bench, history) = (Bench::new(RING_RESET), Arc::new(History::default()));
+    bench.registers = bench.registers.with_page(history.clone());
+    bench.set(0x30, 0);
+    history.0.lock().unwrap().clear();
+    bench.set(RESET, 1);
+    assert_eq!(*history.0.lock().unwrap(), [1, 0]);
 }
 
 #[test]
