@@ -40,6 +40,11 @@ fn misunderstood(args: &str, words: &[&str]) {
 }
 
 #[test]
+fn rings_that_legacy_devices_do_not_have() {
+    refused("--virtio legacy --ring packed", &["--virtio legacy", "leave --ring packed out"]);
+}
+
+#[test]
 fn kernels_that_are_none() {
     let folder = tempfile::tempdir().unwrap();
     let file = |name: &str, bytes: &[u8]| {
