@@ -11,5 +11,6 @@ mod legacy;
 mod network;
 mod packed_trapped;
 mod reset;
+mod storm;
 mod terminal;
 mod vm;

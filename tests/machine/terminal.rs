@@ -10,9 +10,9 @@ use nix::unistd::ttyname;
 use crate::vm::{Vm, arg, example, host};
 
 /// The example at a terminal of 33 rows and 99 columns.
-struct Seat {
-    vm: Vm,
-    terminal: OwnedFd,
+pub(crate) struct Seat {
+    pub(crate) vm: Vm,
+    pub(crate) terminal: OwnedFd,
 }
 
 impl Seat {
@@ -22,7 +22,7 @@ impl Seat {
 
     /// In a session of its own, whose controlling terminal this is: window changes are told to it. When
     /// it ends, Linux hangs the terminal up, and nothing can be asked of it any more.
-    fn take_session(args: &str) -> Self {
+    pub(crate) fn take_session(args: &str) -> Self {
         let example = example(args);
         let mut command = Command::new("setsid");
         command.arg("-c").arg(example.get_program()).args(example.get_args());

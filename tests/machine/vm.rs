@@ -91,7 +91,8 @@ impl Vm {
         }
     }
 
-    fn expect_within(&mut self, time: Duration, text: &str) -> Option<String> {
+    /// As [`Vm::expect`], if it comes in `time`.
+    pub(crate) fn expect_within(&mut self, time: Duration, text: &str) -> Option<String> {
         let deadline = Instant::now() + time;
         loop {
             if let Some(at) = self.unread.find(text) {
