@@ -3,7 +3,7 @@
 use std::hint::black_box;
 
 use cubie::irq::Interrupt;
-use cubie::virtq::{Chain, Features, QueueResources, QueueState, Serve, Virtqueue};
+use cubie::virtq::{Chain, Features, OnFault, QueueResources, QueueState, Serve, Virtqueue};
 use virtio_queue::{DescriptorChain, Queue, QueueOwnedT, QueueT};
 use vm_memory::{GuestMemoryBackend, GuestMemoryMmap};
 use vmm_sys_util::eventfd::EventFd;
@@ -82,7 +82,7 @@ impl Ours {
             features,
             kick: EventFd::new(0).expect("an eventfd"),
             interrupt: Interrupt::silent(),
-            fault: Interrupt::silent(),
+            fault: OnFault::unheard(),
             memory: memory.guest.clone(),
         });
         Self { queue: queue.expect("a ring"), written: case.written(), sink: Sink::default() }

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use cubie_virtq::{Features, QueueError, QueueResources, QueueState, Segments, Virtqueue};
+use cubie_virtq::{Features, OnFault, QueueError, QueueResources, QueueState, Segments, Virtqueue};
 use cubie_vm_irq::Interrupt;
 use virtio_queue::desc::split::Descriptor;
 use virtio_queue::{Queue, QueueOwnedT, QueueT};
@@ -73,7 +73,7 @@ impl Pair {
             features: start.features,
             kick: eventfd(),
             interrupt: Interrupt::new(interrupt.try_clone().expect("an eventfd")),
-            fault: Interrupt::silent(),
+            fault: OnFault::unheard(),
             memory: guest.memory().clone(),
         });
         let size = start.params.size;

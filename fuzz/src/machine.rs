@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use cubie_virtq::{
-    Chain, Drained, Features, QueueError, QueueResources, QueueState, Serve, Virtqueue,
+    Chain, Drained, Features, OnFault, QueueError, QueueResources, QueueState, Serve, Virtqueue,
 };
 use cubie_vm_irq::Interrupt;
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
@@ -67,6 +67,7 @@ fn queue(
     fault: &EventFd,
     guest: &Guest,
 ) -> Result<Virtqueue, QueueError> {
+    let fault = fault.try_clone().expect("an eventfd");
     Virtqueue::new(QueueResources {
         index: 0,
         params: start.params,
@@ -74,7 +75,7 @@ fn queue(
         features: start.features,
         kick: EventFd::new(EFD_NONBLOCK).expect("an eventfd"),
         interrupt: Interrupt::silent(),
-        fault: Interrupt::new(fault.try_clone().expect("an eventfd")),
+        fault: OnFault::new(move |_, _| fault.write(1).expect("room for one")),
         memory: guest.memory().clone(),
     })
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use cubie_testkit::within;
 use cubie_virtio_console::{Console, Stream, WindowSize};
 use cubie_virtio_core::{Features, QueueResources, QueueState, Queues, VirtioDevice};
-use cubie_virtq::QueueParams;
+use cubie_virtq::{OnFault, QueueParams};
 use cubie_vm_irq::Interrupt;
 use rustix::io::ioctl_fionbio;
 use rustix::pipe::fcntl_setpipe_size;
@@ -31,7 +31,7 @@ fn queue(memory: &Arc<GuestMemoryMmap>, index: u16, state: QueueState) -> QueueR
         features: Features::VERSION_1,
         kick: EventFd::new(EFD_NONBLOCK).unwrap(),
         interrupt: Interrupt::silent(),
-        fault: Interrupt::silent(),
+        fault: OnFault::unheard(),
         memory: memory.clone(),
     }
 }

@@ -61,7 +61,7 @@ mod status;
 mod worker;
 
 pub use config::Config;
-pub use cubie_virtq::{Features, QueueResources, QueueState, Virtqueue};
+pub use cubie_virtq::{Features, OnFault, QueueResources, QueueState, Virtqueue};
 pub use device::{DeviceId, Queues, StartError, VirtioDevice};
 pub use mmio::{INTERRUPT_ACK, Interface, MMIO_SIZE, MmioTransport, PLAIN_ACK, QUEUE_NOTIFY};
 pub use shared_memory::SharedMemory;

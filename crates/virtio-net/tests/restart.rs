@@ -6,7 +6,7 @@ use std::time::Duration;
 use cubie_testkit::within;
 use cubie_virtio_core::{Features, QueueResources, QueueState, Queues, VirtioDevice};
 use cubie_virtio_net::{Loopback, Mac, Net, NetHeader};
-use cubie_virtq::QueueParams;
+use cubie_virtq::{OnFault, QueueParams};
 use cubie_vm_irq::Interrupt;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
@@ -54,7 +54,7 @@ fn start(net: &mut Net<Loopback>, memory: &Arc<GuestMemoryMmap>, states: &[Queue
             features: Features::VERSION_1,
             kick: EventFd::new(EFD_NONBLOCK).unwrap(),
             interrupt: Interrupt::silent(),
-            fault: Interrupt::silent(),
+            fault: OnFault::unheard(),
             memory: memory.clone(),
         }
     });

@@ -83,8 +83,8 @@
 //! the queue, and 2³² − 1 bytes; indirect tables do not nest; heads and ids are less than the queue's
 //! size; no more is in flight than the ring has places; buffers outside of memory are found before
 //! anybody touches them. Buffers and indirect tables may lie across adjacent regions of memory, the parts
-//! of a ring may not. The first violation is a [`QueueError`]: it is logged once and latched, the
-//! transport is told, and the queue reads as empty from then on. A driver that never stops adding chains
+//! of a ring may not. The first violation is a [`QueueError`]: it is latched, the
+//! transport is told once ([`OnFault`]), and the queue reads as empty from then on. A driver that never stops adding chains
 //! costs its own device's time only: `drain` gives way after four batches. A table that lies in several
 //! regions, or not at a multiple of 8 bytes, is read into a copy of up to 1 MiB, of which each queue has at
 //! most one.
@@ -92,7 +92,7 @@
 //! ```
 //! use std::sync::Arc;
 //! use cubie_vm_irq::Interrupt;
-//! use cubie_virtq::{Features, QueueParams, QueueResources, QueueState, Drained, Serve, Virtqueue};
+//! use cubie_virtq::{Features, OnFault, QueueParams, QueueResources, QueueState, Drained, Serve, Virtqueue};
 //! use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 //! use vmm_sys_util::eventfd::EventFd;
 //!
@@ -112,7 +112,7 @@
 //!     features: Features::VERSION_1,
 //!     kick: EventFd::new(0)?,
 //!     interrupt: Interrupt::new(interrupt.try_clone()?),
-//!     fault: Interrupt::silent(),
+//!     fault: OnFault::unheard(),
 //!     memory: memory.clone(),
 //! })?;
 //! let end = queue.drain(|mut chain| {
@@ -148,7 +148,7 @@ mod walk;
 
 pub use chain::Chain;
 pub use error::QueueError;
-pub use params::{Features, QueueParams, QueueResources};
+pub use params::{Features, OnFault, QueueParams, QueueResources};
 pub use queue::{Drained, Serve, Virtqueue};
 #[cfg(feature = "virtio-queue")]
 pub use rust_vmm::{NotRepresentable, StoppedQueue};

@@ -1,5 +1,6 @@
 //! What a queue is made of: where it lies, how far it has got, and whom to tell.
 
+use std::fmt;
 use std::sync::Arc;
 
 use cubie_vm_irq::Interrupt;
@@ -11,7 +12,7 @@ use virtio_bindings::virtio_ring::{VIRTIO_RING_F_EVENT_IDX, VIRTIO_RING_F_INDIRE
 use vm_memory::GuestMemoryMmap;
 use vmm_sys_util::eventfd::EventFd;
 
-use crate::QueueState;
+use crate::{QueueError, QueueState};
 
 /// A set of feature bits (VIRTIO 1.4 §2.2), bit n standing for feature n.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -85,6 +86,34 @@ pub struct QueueParams {
     pub device: u64,
 }
 
+/// Who is told what a driver broke a queue with: the transport, which sets DEVICE_NEEDS_RESET, and which
+/// knows whether the log has heard of this driver before.
+#[derive(Clone)]
+pub struct OnFault(Arc<dyn Fn(u16, QueueError) + Send + Sync>);
+
+impl OnFault {
+    /// Calls `tell` with the queue's index, once a broken queue and from whichever thread serves it.
+    pub fn new(tell: impl Fn(u16, QueueError) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(tell))
+    }
+
+    /// Nobody: for queues whose [`error`](crate::Virtqueue::error) is asked for.
+    pub fn unheard() -> Self {
+        Self::new(|_, _| ())
+    }
+
+    /// The driver broke queue `queue`.
+    pub fn tell(&self, queue: u16, error: QueueError) {
+        (self.0)(queue, error);
+    }
+}
+
+impl fmt::Debug for OnFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("OnFault")
+    }
+}
+
 /// All that a device gets to run one queue.
 #[derive(Debug)]
 pub struct QueueResources {
@@ -100,8 +129,8 @@ pub struct QueueResources {
     pub kick: EventFd,
     /// Tells the driver that buffers were used.
     pub interrupt: Interrupt,
-    /// Tells the transport that the driver broke the ring (it sets DEVICE_NEEDS_RESET).
-    pub fault: Interrupt,
+    /// Who is told that the driver broke the ring.
+    pub fault: OnFault,
     /// The guest's memory.
     pub memory: Arc<GuestMemoryMmap>,
 }

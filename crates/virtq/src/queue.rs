@@ -11,7 +11,7 @@ use crate::chain::Chain;
 use crate::chains::{Batch, Chains};
 use crate::memory::Translator;
 use crate::ring::{Ring, either};
-use crate::{Features, QueueError, QueueParams, QueueResources, QueueState};
+use crate::{Features, OnFault, QueueError, QueueParams, QueueResources, QueueState};
 
 /// Batches that one [`Virtqueue::drain`] serves before it lets other events in: a driver that never
 /// stops must not keep its device from being stopped.
@@ -59,7 +59,7 @@ pub struct Virtqueue {
     index: u16,
     kick: EventFd,
     interrupt: Interrupt,
-    fault: Interrupt,
+    fault: OnFault,
 }
 
 impl Virtqueue {
@@ -215,8 +215,7 @@ impl Virtqueue {
 
     #[cold]
     fn latch(&mut self, error: QueueError) {
-        tracing::warn!(queue = self.index, %error, "the driver broke its queue: waiting for a reset");
         self.error = Some(error);
-        self.fault.trigger();
+        self.fault.tell(self.index, error);
     }
 }

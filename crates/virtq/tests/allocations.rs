@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use cubie_virtq::{
-    Chain, Drained, Features, QueueParams, QueueResources, QueueState, Serve, Virtqueue,
+    Chain, Drained, Features, OnFault, QueueParams, QueueResources, QueueState, Serve, Virtqueue,
 };
 use cubie_vm_irq::Interrupt;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
@@ -98,7 +98,7 @@ fn machine(features: Features) -> (Driver, Virtqueue) {
         features,
         kick: EventFd::new(EFD_NONBLOCK).unwrap(),
         interrupt: Interrupt::new(EventFd::new(EFD_NONBLOCK).unwrap()),
-        fault: Interrupt::silent(),
+        fault: OnFault::unheard(),
         memory: memory.clone(),
     });
     (Driver { memory, features, made: 0 }, queue.unwrap())

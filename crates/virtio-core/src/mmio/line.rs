@@ -1,15 +1,17 @@
 //! Why the device interrupts, and its status: what workers and vCPUs share.
 
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use cubie_mmio_bus::RegisterPage;
+use cubie_virtq::OnFault;
 use cubie_vm_irq::{Interrupt, Trigger};
 use virtio_bindings::virtio_mmio::{
     VIRTIO_MMIO_INT_CONFIG, VIRTIO_MMIO_INT_VRING, VIRTIO_MMIO_INTERRUPT_STATUS, VIRTIO_MMIO_STATUS,
 };
 
 use crate::status::{DRIVER_OK, NEEDS_RESET};
+use crate::{DeviceId, StartError};
 
 /// InterruptStatus lies above the status, which has eight bits (VIRTIO 1.4 §2.1).
 const PENDING: u32 = 8;
@@ -23,24 +25,53 @@ struct Words {
     interrupt: Interrupt,
     /// Where the driver reads both.
     page: OnceLock<Arc<dyn RegisterPage>>,
-    /// Held by whoever writes them there, so that the last one writes the latest.
-    writing: Mutex<()>,
+    /// Held by whoever changes them, but for used buffers without a page: what is in the page is the latest.
+    turn: Mutex<()>,
+    complained: AtomicBool,
 }
 
 impl Words {
-    /// Sets `bits`, and tells the driver's page.
-    fn add(&self, bits: u32) {
-        self.both.fetch_or(bits, Ordering::SeqCst);
-        self.publish();
-    }
-
-    fn publish(&self) {
+    /// Changes both words and brings the page up to date, in its turn. Returns whose turn it is, for what has
+    /// to come before the next change.
+    fn change(&self, change: impl FnOnce(&AtomicU32)) -> MutexGuard<'_, ()> {
+        let turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        change(&self.both);
         if let Some(page) = self.page.get() {
-            let _turn = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
             let both = self.both.load(Ordering::SeqCst);
             page.store(VIRTIO_MMIO_INTERRUPT_STATUS as usize, &[both >> PENDING]);
             page.store(VIRTIO_MMIO_STATUS as usize, &[both & STATUS]);
         }
+        turn
+    }
+
+    fn add(&self, bits: u32) {
+        drop(self.change(|both| _ = both.fetch_or(bits, Ordering::SeqCst)));
+    }
+
+    /// The configuration has changed. No notification before DRIVER_OK, when the driver has yet to read it
+    /// all, and none after a reset, which waits for its turn (VIRTIO 1.4 §2.1.2, §2.4.1).
+    fn change_config(&self) {
+        let mut running = false;
+        let _turn = self.change(|both| {
+            running = both.load(Ordering::SeqCst) & DRIVER_OK != 0;
+            if running {
+                both.fetch_or(VIRTIO_MMIO_INT_CONFIG << PENDING, Ordering::SeqCst);
+            }
+        });
+        if running {
+            self.interrupt.trigger();
+        }
+    }
+
+    fn fail(&self) {
+        self.add(NEEDS_RESET);
+        self.change_config();
+    }
+
+    /// Whether the log should hear that the device does not work with its driver, which can make that
+    /// happen as often as it likes: true once.
+    fn is_news(&self) -> bool {
+        !self.complained.swap(true, Ordering::Relaxed)
     }
 }
 
@@ -57,14 +88,15 @@ impl Line {
             both: AtomicU32::new(0),
             interrupt,
             page: OnceLock::new(),
-            writing: Mutex::new(()),
+            turn: Mutex::new(()),
+            complained: AtomicBool::new(false),
         }))
     }
 
     /// From now on the driver reads from `page`; before it has read anything.
     pub(crate) fn share(&self, page: Arc<dyn RegisterPage>) {
         self.0.page.get_or_init(|| page);
-        self.0.publish();
+        drop(self.0.change(|_| ()));
     }
 
     fn is_shared(&self) -> bool {
@@ -94,13 +126,12 @@ impl Line {
 
     pub(crate) fn acknowledge(&self, bits: u32) {
         let always = if self.is_shared() { VIRTIO_MMIO_INT_VRING } else { 0 };
-        self.0.both.fetch_and(!((bits & !always) << PENDING), Ordering::SeqCst);
-        self.0.publish();
+        let left = !((bits & !always) << PENDING);
+        drop(self.0.change(|both| _ = both.fetch_and(left, Ordering::SeqCst)));
     }
 
     pub(crate) fn reset(&self) {
-        self.0.both.store(0, Ordering::SeqCst);
-        self.0.publish();
+        drop(self.0.change(|both| both.store(0, Ordering::SeqCst)));
     }
 
     /// Buffers were used.
@@ -116,9 +147,24 @@ impl Line {
         Interrupt::new(ConfigChanged(Arc::clone(&self.0)))
     }
 
-    /// The device cannot go on.
-    pub(crate) fn fault(&self) -> Interrupt {
-        Interrupt::new(Fault(Arc::clone(&self.0)))
+    /// The device cannot start as its driver wants it.
+    pub(crate) fn fail(&self, device: DeviceId, error: &StartError) {
+        if self.0.is_news() {
+            tracing::warn!(device = device.0, %error, "the device does not start: waiting for a reset");
+        }
+        self.0.fail();
+    }
+
+    /// The device cannot go on with what its driver has put into a queue.
+    pub(crate) fn on_fault(&self, device: DeviceId) -> OnFault {
+        let words = Arc::clone(&self.0);
+        OnFault::new(move |queue, error| {
+            if words.is_news() {
+                let device = device.0;
+                tracing::warn!(device, queue, %error, "the driver broke its queue: waiting for a reset");
+            }
+            words.fail();
+        })
     }
 }
 
@@ -136,23 +182,6 @@ struct ConfigChanged(Arc<Words>);
 
 impl Trigger for ConfigChanged {
     fn trigger(&self) {
-        // No notification before DRIVER_OK (VIRTIO 1.4 §2.1.2): the driver has yet to read it all. The
-        // driver may reset the device meanwhile.
-        let raised = self.0.both.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |both| {
-            (both & DRIVER_OK != 0).then_some(both | VIRTIO_MMIO_INT_CONFIG << PENDING)
-        });
-        if raised.is_ok() {
-            self.0.publish();
-            self.0.interrupt.trigger();
-        }
-    }
-}
-
-struct Fault(Arc<Words>);
-
-impl Trigger for Fault {
-    fn trigger(&self) {
-        self.0.add(NEEDS_RESET);
-        ConfigChanged(Arc::clone(&self.0)).trigger();
+        self.0.change_config();
     }
 }

@@ -56,9 +56,6 @@ pub struct MmioTransport {
     kicks: Vec<EventFd>,
     setup: Setup,
     page: Option<Arc<dyn RegisterPage>>,
-    /// The log has been told that the device did not start. A driver can make that happen as often as
-    /// it likes.
-    complained: bool,
 }
 
 impl MmioTransport {
@@ -75,8 +72,7 @@ impl MmioTransport {
         let line = Line::new(interrupt);
         device.config().connect(Some(line.config_changed()));
         let (interface, rings) = (Interface::Modern, Features::RING);
-        let (page, complained) = (None, false);
-        Ok(Self { device, interface, rings, memory, line, kicks, setup, page, complained })
+        Ok(Self { device, interface, rings, memory, line, kicks, setup, page: None })
     }
 
     /// Shows the driver this interface instead of [`Interface::Modern`], before it has read anything.

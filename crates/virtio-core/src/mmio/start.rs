@@ -19,11 +19,7 @@ impl MmioTransport {
             .and_then(|queues| self.device.start(self.setup.driver_features, queues));
         self.setup.live = result.is_ok();
         if let Err(error) = result {
-            let device = self.device.id().0;
-            if !std::mem::replace(&mut self.complained, true) {
-                tracing::warn!(device, %error, "the device does not start: waiting for a reset");
-            }
-            self.line.fault().trigger();
+            self.line.fail(self.device.id(), &error);
         }
     }
 
@@ -52,7 +48,7 @@ impl MmioTransport {
             features: self.setup.driver_features,
             kick: self.kicks[usize::from(index)].try_clone()?,
             interrupt: self.line.used_buffers(),
-            fault: self.line.fault(),
+            fault: self.line.on_fault(self.device.id()),
             memory: self.memory.clone(),
         })
     }

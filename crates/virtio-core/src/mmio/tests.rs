@@ -10,8 +10,8 @@ use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
 use super::MmioTransport;
 use crate::{
-    Config, DeviceId, Features, QueueState, Queues, SharedMemory, StartError, VirtioDevice,
-    Virtqueue,
+    Config, DeviceId, Features, OnFault, QueueState, Queues, SharedMemory, StartError,
+    VirtioDevice, Virtqueue,
 };
 
 mod exact;
@@ -26,6 +26,7 @@ struct Seen {
     running: AtomicBool,
     starts: AtomicUsize,
     interrupt: Mutex<Option<Interrupt>>,
+    fault: Mutex<Option<OnFault>>,
     start: Mutex<(Features, QueueState)>,
 }
 
@@ -60,6 +61,7 @@ impl VirtioDevice for Probe {
     fn start(&mut self, features: Features, mut queues: Queues) -> Result<(), StartError> {
         let resources = queues.take_resources(0).ok_or(StartError::MissingQueue(0))?;
         *self.seen.interrupt.lock().unwrap() = Some(resources.interrupt.clone());
+        *self.seen.fault.lock().unwrap() = Some(resources.fault.clone());
         *self.seen.start.lock().unwrap() = (features, resources.state);
         let queue = Virtqueue::new(resources);
         queue.map_err(|source| StartError::Queue { index: 0, source })?;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::history::{Device, Taken, params};
-use cubie_virtq::{Chain, Features, QueueResources, QueueState, Virtqueue};
+use cubie_virtq::{Chain, Features, OnFault, QueueResources, QueueState, Virtqueue};
 use cubie_vm_irq::Interrupt;
 use vm_memory::GuestMemoryMmap;
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
@@ -24,7 +24,7 @@ impl Ours {
             features,
             kick: EventFd::new(EFD_NONBLOCK).unwrap(),
             interrupt: Interrupt::new(interrupt.try_clone().unwrap()),
-            fault: Interrupt::silent(),
+            fault: OnFault::unheard(),
             memory: memory.clone(),
         });
         Self { queue: queue.unwrap(), interrupt, taken: vec![] }

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use cubie_virtq::{Features, QueueError, QueueParams, QueueResources, QueueState, Virtqueue};
+use cubie_virtq::{
+    Features, OnFault, QueueError, QueueParams, QueueResources, QueueState, Virtqueue,
+};
 use cubie_vm_irq::Interrupt;
 use proptest::test_runner::Config;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
@@ -71,7 +73,10 @@ impl Bench {
             features,
             kick: kick.try_clone().unwrap(),
             interrupt: Interrupt::new(interrupt.try_clone().unwrap()),
-            fault: Interrupt::new(fault.try_clone().unwrap()),
+            fault: {
+                let fault = fault.try_clone().unwrap();
+                OnFault::new(move |_, _| fault.write(1).unwrap())
+            },
             memory: memory.clone(),
         })?;
         let (size, avail) = (params.size, state.next_avail);

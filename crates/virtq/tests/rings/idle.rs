@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use cubie_virtq::{Drained, Features, QueueParams, QueueResources, QueueState, Virtqueue};
+use cubie_virtq::{Drained, Features, OnFault, QueueParams, QueueResources, QueueState, Virtqueue};
 use cubie_vm_irq::Interrupt;
 use vm_memory::{GuestAddress, GuestMemoryMmap};
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
@@ -20,7 +20,7 @@ fn it_is_empty_at_the_beginning_and_lies_nowhere() {
             features,
             kick: EventFd::new(EFD_NONBLOCK).unwrap(),
             interrupt: told_of_all(),
-            fault: told_of_all(),
+            fault: OnFault::new(|queue, error| panic!("{queue}: {error}")),
             memory: memory.clone(),
         })
         .unwrap();

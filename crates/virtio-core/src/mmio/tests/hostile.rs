@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use cubie_virtq::QueueError;
+
 use super::{Bench, STATUS, VERSION_1};
 
 #[test]
@@ -43,6 +45,22 @@ impl tracing::Subscriber for Counter {
     }
     fn enter(&self, _: &tracing::span::Id) {}
     fn exit(&self, _: &tracing::span::Id) {}
+}
+
+#[test]
+fn a_driver_that_breaks_its_queue_again_and_again_is_logged_once() {
+    let lines = Arc::new(AtomicUsize::new(0));
+    tracing::subscriber::with_default(Counter(Arc::clone(&lines)), || {
+        let mut bench = Bench::new();
+        for _ in 0..100 {
+            bench.drive();
+            let fault = bench.seen.fault.lock().unwrap().clone().unwrap();
+            fault.tell(0, QueueError::TotalLength);
+            assert_eq!(bench.get(STATUS), 15 | 0x40);
+            assert_eq!(bench.get(0x60), 2, "told by a configuration interrupt");
+        }
+    });
+    assert_eq!(lines.load(Ordering::SeqCst), 1);
 }
 
 #[test]
