@@ -4,6 +4,7 @@
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use rustix::termios::{Winsize, tcsetwinsize};
 
@@ -12,6 +13,8 @@ use crate::vm::{ARM64, ARMV7, DEADLINE, Vm, arg, blank, host};
 
 /// Reads of the disk in a round, an interrupt each.
 const READS: u64 = 500;
+/// Between two changes of the window's size.
+const PACE: Duration = Duration::from_millis(2);
 /// What is typed, so many times.
 const PIECE: &str = "0123456789abcdefghijklmnopqrstuvwxyzABCD";
 const PIECES: usize = 25;
@@ -74,6 +77,8 @@ fn resize_until(end: &AtomicBool, terminal: &OwnedFd) -> (u64, Winsize) {
         if end.load(Ordering::SeqCst) {
             return (changes, size);
         }
+        // As often as the guest can follow.
+        thread::sleep(PACE);
     }
 }
 
