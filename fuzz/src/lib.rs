@@ -1,4 +1,5 @@
-//! Fuzz targets of the rings: an arbitrary guest against our end, with what must hold whatever it does.
+//! Fuzz targets of the rings and the registers: an arbitrary guest against our end, with what must hold
+//! whatever it does.
 //!
 //! A [`Script`] is one run: where the rings lie, what the guest writes, and what the device does in
 //! which order. `machine` carries it out on guest memory, which has a second copy, and stops
@@ -14,6 +15,8 @@
 //!
 //! `differential` has its own: what we take, rust-vmm's queue takes as well, byte for byte; what we
 //! refuse has a reason that can be found from its answers.
+//!
+//! `registers` has sessions of two vCPUs instead of scripts, and says itself what must hold.
 #![forbid(unsafe_code)]
 
 mod differential;
@@ -21,20 +24,33 @@ mod driver;
 mod guest;
 mod machine;
 mod model;
+mod registers;
 mod script;
 mod serve;
 
 pub use machine::Outcome;
+pub use registers::play as registers;
 pub use script::Script;
 
+use arbitrary::{Arbitrary, Unstructured};
 use cubie_virtq::Features;
 
-/// What a target does with an input.
-pub type Target = fn(&Script) -> Outcome;
+/// What a target makes of an input: the outcome's name, or `None` when the bytes stand for no run.
+pub type Target = fn(&[u8]) -> Option<String>;
 
 /// The targets by their names.
-pub const TARGETS: [(&str, Target); 4] =
-    [("split", split), ("indirect", indirect), ("packed", packed), ("differential", differential)];
+pub const TARGETS: [(&str, Target); 5] = [
+    ("split", |bytes| named(bytes, split)),
+    ("indirect", |bytes| named(bytes, indirect)),
+    ("packed", |bytes| named(bytes, packed)),
+    ("differential", |bytes| named(bytes, differential)),
+    ("registers", registers),
+];
+
+fn named(bytes: &[u8], run: fn(&Script) -> Outcome) -> Option<String> {
+    let script = Script::arbitrary_take_rest(Unstructured::new(bytes)).ok()?;
+    Some(run(&script).name())
+}
 
 /// The split ring, without indirect tables.
 pub fn split(script: &Script) -> Outcome {

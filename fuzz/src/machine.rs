@@ -26,6 +26,24 @@ pub struct Outcome {
     pub error: Option<QueueError>,
 }
 
+impl Outcome {
+    /// As a file's name: `served-4`, `descriptor-index`, `descriptor-index-after-2`.
+    pub fn name(&self) -> String {
+        let served = self.served.checked_next_power_of_two().unwrap_or(0) * self.served.min(1);
+        let Some(error) = self.error else { return format!("served-{served}") };
+        let variant = format!("{error:?}");
+        let variant = variant.split([' ', '(']).next().unwrap_or_default();
+        let mut name = String::new();
+        for letter in variant.chars() {
+            if letter.is_uppercase() && !name.is_empty() {
+                name.push('-');
+            }
+            name.push(letter.to_ascii_lowercase());
+        }
+        if served > 0 { format!("{name}-after-{}", served.min(1)) } else { name }
+    }
+}
+
 /// Carries a script out, with these features and those that it asks for itself.
 ///
 /// # Panics

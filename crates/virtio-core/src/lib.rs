@@ -18,7 +18,9 @@
 //! 3. The driver sets DRIVER_OK: [`VirtioDevice::start`] with the negotiated features and the queues.
 //!    The device makes a handler of its host end and the queues and spawns it.
 //! 4. Kicks arrive as eventfds in the worker; [`Handler::ready`] serves them.
-//! 5. The driver resets, or the machine stops: [`VirtioDevice::stop`] joins the worker, parks the host
+//! 5. The driver takes one queue back (RING_RESET): the device is stopped, and started with that queue
+//!    idle and the others in the states that it returned. Once more when the queue is set up anew.
+//! 6. The driver resets, or the machine stops: [`VirtioDevice::stop`] joins the worker, parks the host
 //!    end again and returns how far each queue has got. Nothing is in flight any more.
 //!
 //! ```
