@@ -157,3 +157,16 @@ fn a_driver_that_compares_generations_never_reads_a_mixture() {
         assert!(whole > 0);
     });
 }
+
+#[test]
+fn a_driver_that_acknowledges_after_it_has_looked_still_finds_the_reason_of_the_next_edge() {
+    let mut shared = Shared::new();
+    shared.bench.drive();
+    let interrupt = shared.bench.seen.interrupt.lock().unwrap().clone().unwrap();
+    interrupt.trigger();
+    assert_eq!((shared.bench.line.read().unwrap(), shared.load(INTERRUPT_STATUS)), (1, 1));
+    // It has looked at its queues, then a buffer is used, then it acknowledges what it has seen.
+    interrupt.trigger();
+    shared.bench.set(INTERRUPT_ACK, 1);
+    assert_eq!((shared.bench.line.read().unwrap(), shared.load(INTERRUPT_STATUS)), (1, 1));
+}
