@@ -100,11 +100,12 @@ enum Event {
     Set(u32, u32),
     /// Bytes are written anywhere.
     Write(u64, Vec<u8>),
-    /// Several steps of a driver that knows what it does: up to FEATURES_OK with these features, queues
-    /// set up, DRIVER_OK.
+    /// Several steps of a driver that knows what it does: up to FEATURES_OK with these features, a queue
+    /// set up with a size, DRIVER_OK, a queue taken back.
     Negotiate(u64),
-    SetUp(u32),
+    SetUp(u32, u32),
     Ready,
+    TakeBack(u32),
     /// The device changes its configuration.
     Change(u8),
     UsedBuffers,
@@ -130,8 +131,10 @@ fn event() -> impl Strategy<Value = Event> {
         1 => (0..0x110u64, prop::collection::vec(any::<u8>(), 1..=8))
             .prop_map(|(at, bytes)| Event::Write(at, bytes)),
         3 => features.prop_map(Event::Negotiate),
-        6 => (0..2u32).prop_map(Event::SetUp),
+        6 => (0..2u32, prop::sample::select(vec![8, 8, 8, 0]))
+            .prop_map(|(queue, size)| Event::SetUp(queue, size)),
         4 => Just(Event::Ready),
+        2 => (0..2u32).prop_map(Event::TakeBack),
         1 => any::<u8>().prop_map(Event::Change),
         1 => Just(Event::UsedBuffers),
         1 => (0..0x120u64, prop::sample::select(vec![1, 2, 4, 8])).prop_map(|(at, len)| Event::Read(at, len)),
@@ -181,14 +184,21 @@ impl Bench {
                 self.set_all(&[(0x70, 0), (0x70, 1), (0x70, 3), (0x24, 0), (0x20, low)]);
                 self.set_all(&[(0x24, 1), (0x20, high), (0x70, 11)]);
             }
-            Event::SetUp(queue) => {
-                self.set_all(&[(0x30, *queue), (0x38, 8), (0x80, 0x1000), (0x94, 1), (0x44, 1)]);
+            Event::SetUp(queue, size) => {
+                self.set_all(&[
+                    (0x30, *queue),
+                    (0x38, *size),
+                    (0x80, 0x1000),
+                    (0x94, 1),
+                    (0x44, 1),
+                ]);
                 self.set_all(&[(0x3c, 64), (0x40, 5)]);
             }
             Event::Ready => {
                 let status = self.model.read(0x70) | 4;
                 self.set(0x70, status);
             }
+            Event::TakeBack(queue) => self.set_all(&[(0x30, *queue), (0x40, 0), (0xc0, 1)]),
             Event::Change(to) => {
                 self.config.update(|bytes| bytes.fill(*to));
                 self.model.generation += 1;
@@ -262,7 +272,7 @@ fn play(version: Version, events: &[Event]) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(500))]
+    #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn the_registers_are_the_standards_whatever_a_driver_does(
