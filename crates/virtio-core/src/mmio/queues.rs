@@ -100,7 +100,8 @@ impl MmioTransport {
             (Stage::Ready, VIRTIO_MMIO_QUEUE_READY) if value == 0 && !driven => {
                 queue.stage = Stage::Unused;
             }
-            (Stage::Ready, VIRTIO_MMIO_QUEUE_READY) if value == 0 && resets => self.reset_queue(),
+            // So drivers take a queue back that know no RING_RESET (VIRTIO 1.4 §4.2.3.2).
+            (Stage::Ready, VIRTIO_MMIO_QUEUE_READY) if value == 0 => self.reset_queue(),
             // A live queue stays where it is (VIRTIO 1.4 §4.2.2.2).
             (Stage::Ready | Stage::Resetting, _) => {}
         }

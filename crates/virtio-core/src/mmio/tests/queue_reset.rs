@@ -200,15 +200,19 @@ fn a_zero_in_queue_ready_resets_the_queue_too() {
 }
 
 #[test]
-fn without_the_feature_a_running_queue_stays_as_it_is() {
+fn without_the_feature_a_running_queue_stays_as_it_is_until_it_is_taken_back() {
     let mut bench = Bench::new(Features::default());
     assert!(bench.round_trip(0));
     bench.set(0x30, 0);
-    for (offset, value) in [(RESET, 1), (READY, 0), (0x38, 4), (0x80, 0x4000), (READY, 1)] {
+    for (offset, value) in [(RESET, 1), (0x38, 4), (0x80, 0x4000), (READY, 1)] {
         bench.set(offset, value);
         assert_eq!((bench.get(RESET), bench.get(READY)), (0, 1));
     }
     assert!(bench.round_trip(0));
+    bench.set(0x30, 0);
+    bench.set(READY, 0);
+    assert_eq!(bench.get(READY), 0);
+    assert!(!bench.round_trip(0) && bench.round_trip(1));
 }
 
 #[test]

@@ -16,9 +16,9 @@ impl Model {
     fn set_modern(&mut self, mut queue: Queue, register: u32, value: u32) {
         let live = self.phase == Live;
         let in_use = matches!(queue.served, Served::At(..));
-        let resets =
-            register == 0xc0 && value == 1 || register == 0x44 && value == 0 && in_use && live;
-        if resets && self.chosen >> 40 & 1 != 0 {
+        let reset = register == 0xc0 && value == 1 && self.chosen >> 40 & 1 != 0;
+        let taken_back = register == 0x44 && value == 0 && in_use && live;
+        if reset || taken_back {
             self.reset_queue();
         } else if in_use {
             if register == 0x44 && value == 0 && !live {
