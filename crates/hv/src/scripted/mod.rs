@@ -1,19 +1,20 @@
 //! A hypervisor that plays a script: for tests of machines on hosts without one.
 
 mod pages;
+mod vcpu;
 
-use std::collections::VecDeque;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use cubie_mmio_bus::RegisterPage;
 use cubie_vm_irq::{Interrupt, Spi};
 use vm_memory::GuestMemoryMmap;
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
-use crate::{Exit, Gic, HvError, Kick, Start, Vcpu, Vm};
+use crate::{Gic, HvError, Start, Vm};
 use pages::Pages;
 
 pub use pages::PAGE_SIZE;
+pub use vcpu::{ScriptedKick, ScriptedVcpu};
 
 /// One thing that the scripted guest does.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -112,13 +113,7 @@ impl Vm for ScriptedVm {
 
     fn create_vcpu(&mut self, index: u8, _start: Start) -> Result<ScriptedVcpu, HvError> {
         let script = if index == 0 { self.script.take().unwrap_or_default() } else { vec![] };
-        Ok(ScriptedVcpu {
-            script: script.into(),
-            world: Arc::clone(&self.world),
-            kicked: Arc::default(),
-            buffer: [0; 8],
-            reading: None,
-        })
+        Ok(ScriptedVcpu::new(script, Arc::clone(&self.world)))
     }
 
     fn start_interrupts(&mut self) -> Result<(), HvError> {
@@ -150,91 +145,10 @@ impl Vm for ScriptedVm {
     }
 }
 
-/// The vCPU of a [`ScriptedVm`].
-pub struct ScriptedVcpu {
-    script: VecDeque<Step>,
-    world: Arc<Mutex<World>>,
-    kicked: Arc<ScriptedKick>,
-    buffer: [u8; 8],
-    reading: Option<usize>,
-}
-
-/// The kick of a [`ScriptedVcpu`].
-#[derive(Default)]
-pub struct ScriptedKick {
-    pending: Mutex<bool>,
-    raised: Condvar,
-}
-
-impl Kick for Arc<ScriptedKick> {
-    fn kick(&self) {
-        *lock(&self.pending) = true;
-        self.raised.notify_all();
-    }
-}
-
-impl ScriptedVcpu {
-    /// True when an eventfd took the write.
-    fn offloaded(&self, address: u64, data: &[u8]) -> bool {
-        let value = <[u8; 4]>::try_from(data).map(u32::from_le_bytes).ok();
-        let world = lock(&self.world);
-        let hit = |(at, want, _): &&(u64, Option<u32>, EventFd)| {
-            *at == address && value.is_some() && (want.is_none() || *want == value)
-        };
-        match world.offloads.iter().find(hit) {
-            Some((_, _, fd)) => fd.write(1).is_ok(),
-            None => false,
-        }
-    }
-}
-
-impl Vcpu for ScriptedVcpu {
-    type Kick = Arc<ScriptedKick>;
-
-    fn run(&mut self) -> Result<Exit<'_>, HvError> {
-        if let Some(len) = self.reading.take() {
-            lock(&self.world).seen.push(self.buffer[..len].to_vec());
-        }
-        loop {
-            if std::mem::take(&mut *lock(&self.kicked.pending)) {
-                return Ok(Exit::Kicked);
-            }
-            match self.script.pop_front() {
-                Some(Step::Read { address, len }) => {
-                    let mut world = lock(&self.world);
-                    if let Some(data) = world.pages.load(address, len) {
-                        world.seen.push(data);
-                        continue;
-                    }
-                    drop(world);
-                    self.reading = Some(len);
-                    self.buffer = [0; 8];
-                    return Ok(Exit::Read { address, data: &mut self.buffer[..len] });
-                }
-                Some(Step::Write { address, data }) if self.offloaded(address, &data) => {}
-                Some(Step::Write { address, data }) => {
-                    self.buffer[..data.len()].copy_from_slice(&data);
-                    return Ok(Exit::Write { address, data: &self.buffer[..data.len()] });
-                }
-                Some(Step::Off) => return Ok(Exit::Off),
-                Some(Step::Reset) => return Ok(Exit::Reset),
-                Some(Step::Crash) => return Ok(Exit::Crash("the script says so".into())),
-                Some(Step::Sleep) | None => {
-                    let pending = lock(&self.kicked.pending);
-                    drop(self.kicked.raised.wait_while(pending, |kicked| !*kicked));
-                }
-            }
-        }
-    }
-
-    fn kick(&self) -> Arc<ScriptedKick> {
-        Arc::clone(&self.kicked)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{Exit, Kick, Vcpu};
 
     fn vcpu(script: Vec<Step>) -> (ScriptedVm, ScriptedVcpu) {
         let mut vm = ScriptedVm::new(script);
