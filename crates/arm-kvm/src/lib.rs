@@ -35,7 +35,7 @@
 //! vm.map_memory(&memory)?;
 //! let mut vcpu = vm.create_vcpu(0, Start::At { entry: ram.0, dtb: 0 })?;
 //! vm.start_interrupts()?;
-//! assert_eq!(vcpu.run()?, Exit::Off);
+//! assert_eq!(vcpu.run(&mut |_, _| ())?, Exit::Off);
 //! # }
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```

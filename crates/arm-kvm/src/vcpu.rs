@@ -67,7 +67,7 @@ fn features(guest: GuestMode, start: Start) -> u32 {
 impl Vcpu for KvmVcpu {
     type Kick = KvmKick;
 
-    fn run(&mut self) -> Result<Exit<'_>, HvError> {
+    fn run(&mut self, _late: &mut dyn FnMut(u64, &[u8])) -> Result<Exit<'_>, HvError> {
         if std::mem::take(&mut self.reading) {
             self.fd.get_kvm_run().__bindgen_anon_1.mmio.data = self.data;
         }

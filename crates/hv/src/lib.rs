@@ -9,7 +9,8 @@
 //! 1. [`Vm::map_memory`] gives the guest its RAM.
 //! 2. [`Vm::create_vcpu`] once for each vCPU; the first one starts at the kernel, the others wait for PSCI.
 //! 3. [`Vm::start_interrupts`] closes the set-up of the interrupt controller (it must know all vCPUs).
-//! 4. [`Vm::wire_spi`], [`Vm::offload_write`] and [`Vm::map_readonly_page`] join devices to the guest.
+//! 4. [`Vm::wire_spi`], [`Vm::offload_write`], [`Vm::coalesce_writes`] and [`Vm::map_readonly_page`] join
+//!    devices to the guest.
 //! 5. One thread a vCPU calls [`Vcpu::run`] in a loop; a [`Kick`] gets it out.
 //!
 //! ```
@@ -21,8 +22,9 @@
 //! vm.map_memory(&memory)?;
 //! let mut vcpu = vm.create_vcpu(0, Start::At { entry: 0x4000_8000, dtb: 0x4800_0000 })?;
 //! vm.start_interrupts()?;
-//! assert!(matches!(vcpu.run()?, Exit::Write { address: 0x1c2_8000, data: b"!" }));
-//! assert!(matches!(vcpu.run()?, Exit::Off));
+//! let mut late = |_: u64, _: &[u8]| unreachable!("no writes are coalesced");
+//! assert!(matches!(vcpu.run(&mut late)?, Exit::Write { address: 0x1c2_8000, data: b"!" }));
+//! assert!(matches!(vcpu.run(&mut late)?, Exit::Off));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 #![forbid(unsafe_code)]

@@ -49,7 +49,12 @@ pub trait Vcpu: Send {
     type Kick: Kick;
 
     /// Runs the guest until something needs attention. Finishes the last [`Exit::Read`] first.
-    fn run(&mut self) -> Result<Exit<'_>, HvError>;
+    ///
+    /// Before it returns, `late` has got the address and the data (1 to 8 bytes) of each store that was
+    /// delayed until then ([`Vm::coalesce_writes`](crate::Vm::coalesce_writes)), whichever vCPU's it is:
+    /// each once, in order. Only one vCPU's `late` runs at a time, and the others wait if they have come
+    /// out after such a store: `late` must not run a vCPU.
+    fn run(&mut self, late: &mut dyn FnMut(u64, &[u8])) -> Result<Exit<'_>, HvError>;
 
     /// A handle for other threads; it may outlive the vCPU and then does nothing.
     fn kick(&self) -> Self::Kick;

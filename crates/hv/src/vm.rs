@@ -53,6 +53,17 @@ pub trait Vm: Send {
         eventfd: &EventFd,
     ) -> Result<(), HvError>;
 
+    /// From now on stores that lie in the `len` bytes at `address` may be delayed: they come out of
+    /// [`Vcpu::run`] in order, and no later than the next other exit of any vCPU. For registers that mean
+    /// nothing before another one is written.
+    ///
+    /// # Errors
+    /// [`HvError::is_unsupported`] where stores are never delayed (so says the method as it stands here):
+    /// then each is an exit.
+    fn coalesce_writes(&self, address: u64, len: u64) -> Result<(), HvError> {
+        Err(HvError::unsupported(format!("coalesce writes to {len} bytes at {address:#x}")))
+    }
+
     /// Maps a fresh page of zeros at `address`, a multiple of the host's page size: the guest's loads
     /// from it cost no exit, its stores come out as before or raise the eventfd of an offload. The guest
     /// has the page until the last handle is dropped, then its loads come out again.

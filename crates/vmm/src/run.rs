@@ -152,19 +152,20 @@ fn pin_to(index: usize) {
 /// The thread of one vCPU.
 fn run_vcpu(mut vcpu: impl Vcpu, bus: &Bus, ending: &Ending) {
     let _watch = Watch(ending);
+    let mut store = |address, data: &[u8]| {
+        if !bus.write(address, data) {
+            STRAYS.note("store", address);
+        }
+    };
     let end = loop {
-        match vcpu.run() {
+        match vcpu.run(&mut store) {
             Ok(Exit::Read { address, data }) => {
                 if !bus.read(address, data) {
                     data.fill(0);
                     STRAYS.note("load", address);
                 }
             }
-            Ok(Exit::Write { address, data }) => {
-                if !bus.write(address, data) {
-                    STRAYS.note("store", address);
-                }
-            }
+            Ok(Exit::Write { address, data }) => store(address, data),
             Ok(Exit::Kicked) if ending.lock().is_some() => return,
             Ok(Exit::Kicked) => {}
             Ok(Exit::Off) => break Ok(Outcome::Off),

@@ -106,7 +106,8 @@ impl Guest {
 /// Runs `vcpu` until it comes out; loads get 0x5a in each byte. Kicked after [`DEADLINE`].
 pub(crate) fn step(vcpu: &mut KvmVcpu) -> Seen {
     let _watchdog = watchdog(vcpu.kick());
-    match vcpu.run().unwrap() {
+    let mut late = |address: u64, _: &[u8]| panic!("a late store to {address:#x}");
+    match vcpu.run(&mut late).unwrap() {
         Exit::Read { address, data } => {
             data.fill(0x5a);
             Seen::Read(address, data.len())

@@ -75,7 +75,7 @@ fn each_of_many_kicks_gets_the_guest_out() {
             }
         });
         for _ in 0..ROUNDS {
-            assert_eq!(vcpu.run().unwrap(), Exit::Kicked);
+            assert_eq!(vcpu.run(&mut |_, _| ()).unwrap(), Exit::Kicked);
             out.send(()).unwrap();
         }
     });

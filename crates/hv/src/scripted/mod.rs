@@ -1,5 +1,6 @@
 //! A hypervisor that plays a script: for tests of machines on hosts without one.
 
+mod delayed;
 mod pages;
 mod vcpu;
 
@@ -11,6 +12,7 @@ use vm_memory::GuestMemoryMmap;
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
 use crate::{Gic, HvError, Start, Vm};
+use delayed::Delayed;
 use pages::Pages;
 
 pub use pages::PAGE_SIZE;
@@ -27,7 +29,8 @@ pub enum Step {
         /// Bytes.
         len: usize,
     },
-    /// Writes `data` at `address`. Where an eventfd waits for it, that is raised and no exit happens.
+    /// Writes `data` at `address`. Where an eventfd waits for it, that is raised and no exit happens; where
+    /// writes are coalesced, it comes out with the next exit.
     Write {
         /// Guest-physical address.
         address: u64,
@@ -54,6 +57,7 @@ impl Step {
 #[derive(Default)]
 struct World {
     seen: Vec<Vec<u8>>,
+    exits: usize,
     offloads: Vec<(u64, Option<u32>, EventFd)>,
     lines: Vec<(Spi, EventFd)>,
     pages: Pages,
@@ -64,7 +68,9 @@ struct World {
 pub struct ScriptedVm {
     script: Option<Vec<Step>>,
     world: Arc<Mutex<World>>,
+    delayed: Arc<Delayed>,
     without_readonly_pages: bool,
+    without_coalescing: bool,
 }
 
 impl ScriptedVm {
@@ -79,10 +85,22 @@ impl ScriptedVm {
         Self { without_readonly_pages: true, ..self }
     }
 
+    /// The same as a hypervisor that coalesces no writes.
+    #[must_use]
+    pub fn without_coalescing(self) -> Self {
+        Self { without_coalescing: true, ..self }
+    }
+
     /// What each [`Step::Read`] so far has got, in order.
     pub fn seen(&self) -> impl Fn() -> Vec<Vec<u8>> + use<> {
         let world = Arc::clone(&self.world);
         move || lock(&world).seen.clone()
+    }
+
+    /// How many exits there were so far, of all vCPUs.
+    pub fn exits(&self) -> impl Fn() -> usize + use<> {
+        let world = Arc::clone(&self.world);
+        move || lock(&world).exits
     }
 
     /// The eventfd behind a wired SPI, to count its interrupts.
@@ -113,7 +131,7 @@ impl Vm for ScriptedVm {
 
     fn create_vcpu(&mut self, index: u8, _start: Start) -> Result<ScriptedVcpu, HvError> {
         let script = if index == 0 { self.script.take().unwrap_or_default() } else { vec![] };
-        Ok(ScriptedVcpu::new(script, Arc::clone(&self.world)))
+        Ok(ScriptedVcpu::new(script, Arc::clone(&self.world), Arc::clone(&self.delayed)))
     }
 
     fn start_interrupts(&mut self) -> Result<(), HvError> {
@@ -135,6 +153,14 @@ impl Vm for ScriptedVm {
         Ok(())
     }
 
+    fn coalesce_writes(&self, address: u64, len: u64) -> Result<(), HvError> {
+        let what = format!("coalesce writes to {len} bytes at {address:#x}");
+        if self.without_coalescing {
+            return Err(HvError::unsupported(what));
+        }
+        self.delayed.cover(address, len).map_err(|kind| HvError::new(what, kind))
+    }
+
     fn map_readonly_page(&self, address: u64) -> Result<Arc<dyn RegisterPage>, HvError> {
         let what = format!("map a read-only page at {address:#x}");
         if self.without_readonly_pages {
@@ -149,11 +175,17 @@ impl Vm for ScriptedVm {
 mod tests {
     use super::*;
     use crate::{Exit, Kick, Vcpu};
+    use std::time::{Duration, Instant};
 
     fn vcpu(script: Vec<Step>) -> (ScriptedVm, ScriptedVcpu) {
         let mut vm = ScriptedVm::new(script);
         let vcpu = vm.create_vcpu(0, Start::Off).unwrap();
         (vm, vcpu)
+    }
+
+    /// Runs where no writes are coalesced.
+    fn run(vcpu: &mut ScriptedVcpu) -> Exit<'_> {
+        vcpu.run(&mut |address, _| panic!("a late store to {address:#x}")).unwrap()
     }
 
     fn load(address: u64, len: usize) -> Step {
@@ -164,9 +196,9 @@ mod tests {
     fn what_the_reader_got_is_kept() {
         let (vm, mut vcpu) = vcpu(vec![load(8, 2), Step::Off]);
         let seen = vm.seen();
-        let Ok(Exit::Read { data, .. }) = vcpu.run() else { panic!("a read comes first") };
+        let Exit::Read { data, .. } = run(&mut vcpu) else { panic!("a read comes first") };
         data.copy_from_slice(&[1, 2]);
-        assert_eq!(vcpu.run().unwrap(), Exit::Off);
+        assert_eq!(run(&mut vcpu), Exit::Off);
         assert_eq!(seen(), [vec![1, 2]]);
     }
 
@@ -175,7 +207,7 @@ mod tests {
         let (vm, mut vcpu) = vcpu(vec![Step::write(16, &7u32.to_le_bytes()), Step::Off]);
         let fd = EventFd::new(0).unwrap();
         vm.offload_write(16, Some(7), &fd).unwrap();
-        assert_eq!(vcpu.run().unwrap(), Exit::Off);
+        assert_eq!(run(&mut vcpu), Exit::Off);
         assert_eq!(fd.read().unwrap(), 1);
     }
 
@@ -183,7 +215,7 @@ mod tests {
     fn a_kick_before_the_run_is_not_lost() {
         let (_vm, mut vcpu) = vcpu(vec![]);
         vcpu.kick().kick();
-        assert_eq!(vcpu.run().unwrap(), Exit::Kicked);
+        assert_eq!(run(&mut vcpu), Exit::Kicked);
     }
 
     #[test]
@@ -192,9 +224,9 @@ mod tests {
         let (vm, mut vcpu) = vcpu(script);
         let page = vm.map_readonly_page(0x1000).unwrap();
         page.store(4, &[0x0403_0201, 0x0807_0605]);
-        assert_eq!(vcpu.run().unwrap(), Exit::Write { address: 0x1000, data: &[1] });
+        assert_eq!(run(&mut vcpu), Exit::Write { address: 0x1000, data: &[1] });
         assert_eq!(vm.seen()(), [[3, 4, 5, 6]]);
-        let beyond = vcpu.run().unwrap();
+        let beyond = run(&mut vcpu);
         assert!(matches!(beyond, Exit::Read { address: 0x1ffc, .. }), "it leaves the page");
     }
 
@@ -205,11 +237,11 @@ mod tests {
         let (vm, mut vcpu) = vcpu(vec![load.clone(), load.clone(), stored, load]);
         let page = vm.map_readonly_page(0x1000).unwrap();
         page.hide().unwrap();
-        assert!(matches!(vcpu.run().unwrap(), Exit::Read { .. }));
+        assert!(matches!(run(&mut vcpu), Exit::Read { .. }));
         page.show().unwrap();
-        assert!(matches!(vcpu.run().unwrap(), Exit::Write { .. }));
+        assert!(matches!(run(&mut vcpu), Exit::Write { .. }));
         drop(page);
-        assert!(matches!(vcpu.run().unwrap(), Exit::Read { .. }));
+        assert!(matches!(run(&mut vcpu), Exit::Read { .. }));
     }
 
     #[test]
@@ -218,5 +250,47 @@ mod tests {
         let error = vm.map_readonly_page(0x1000).err().unwrap();
         assert!(error.is_unsupported(), "{error}");
         assert_eq!(error.to_string(), "map a read-only page at 0x1000: unsupported");
+    }
+
+    fn coalescing(script: Vec<Step>) -> (ScriptedVm, ScriptedVcpu) {
+        let (vm, vcpu) = vcpu(script);
+        vm.coalesce_writes(0x1080, 8).unwrap();
+        (vm, vcpu)
+    }
+
+    #[test]
+    fn coalesced_writes_come_out_in_order_before_the_next_exit() {
+        let write = |at: u64| Step::write(at, &[at as u8]);
+        let script = [0x1084, 0x1080, 0x1084, 0x1070].map(write);
+        let (vm, mut vcpu) = coalescing(script.into());
+        let mut late = vec![];
+        let exit = vcpu.run(&mut |at, data| late.push((at, data.to_vec()))).unwrap();
+        assert_eq!(exit, Exit::Write { address: 0x1070, data: &[0x70] });
+        assert_eq!(late, [0x1084, 0x1080, 0x1084].map(|at: u64| (at, vec![at as u8])));
+        assert_eq!(vm.exits()(), 1);
+    }
+
+    #[test]
+    fn coalesced_writes_come_out_with_another_vcpus_exit_too() {
+        let (mut vm, mut vcpu) = coalescing(vec![Step::write(0x1080, &[1]), Step::Sleep]);
+        let mut other = vm.create_vcpu(1, Start::Off).unwrap();
+        let (kick, end) = (vcpu.kick(), Instant::now() + Duration::from_secs(20));
+        std::thread::scope(|scope| {
+            scope.spawn(move || assert_eq!(run(&mut vcpu), Exit::Kicked));
+            let mut late = 0;
+            while late == 0 && Instant::now() < end {
+                other.kick().kick();
+                assert_eq!(other.run(&mut |_, _| late += 1).unwrap(), Exit::Kicked);
+            }
+            kick.kick();
+            assert_eq!(late, 1);
+        });
+    }
+
+    #[test]
+    fn a_hypervisor_that_coalesces_nothing_says_so() {
+        let vm = ScriptedVm::new(vec![]).without_coalescing();
+        let error = vm.coalesce_writes(0x1080, 8).unwrap_err();
+        assert!(error.is_unsupported(), "{error}");
     }
 }

@@ -5,22 +5,58 @@ use std::sync::{Arc, Condvar, Mutex};
 
 use vmm_sys_util::eventfd::EventFd;
 
-use super::{Step, World, lock};
+use super::{Delayed, Step, World, lock};
 use crate::{Exit, HvError, Kick, Vcpu};
 
 /// The vCPU of a [`ScriptedVm`](super::ScriptedVm).
 pub struct ScriptedVcpu {
     script: VecDeque<Step>,
     world: Arc<Mutex<World>>,
+    delayed: Arc<Delayed>,
     kicked: Arc<ScriptedKick>,
     buffer: [u8; 8],
     reading: Option<usize>,
 }
 
 impl ScriptedVcpu {
-    pub(super) fn new(script: Vec<Step>, world: Arc<Mutex<World>>) -> Self {
+    pub(super) fn new(script: Vec<Step>, world: Arc<Mutex<World>>, delayed: Arc<Delayed>) -> Self {
         let (kicked, buffer) = (Arc::default(), [0; 8]);
-        Self { script: script.into(), world, kicked, buffer, reading: None }
+        Self { script: script.into(), world, delayed, kicked, buffer, reading: None }
+    }
+
+    /// Plays on until something comes out.
+    fn play(&mut self) -> Exit<'_> {
+        loop {
+            if std::mem::take(&mut *lock(&self.kicked.pending)) {
+                return Exit::Kicked;
+            }
+            match self.script.pop_front() {
+                Some(Step::Read { address, len }) => {
+                    let mut world = lock(&self.world);
+                    if let Some(data) = world.pages.load(address, len) {
+                        world.seen.push(data);
+                        continue;
+                    }
+                    drop(world);
+                    self.reading = Some(len);
+                    self.buffer = [0; 8];
+                    return Exit::Read { address, data: &mut self.buffer[..len] };
+                }
+                Some(Step::Write { address, data }) if self.offloaded(address, &data) => {}
+                Some(Step::Write { address, data }) if self.delayed.keep(address, &data) => {}
+                Some(Step::Write { address, data }) => {
+                    self.buffer[..data.len()].copy_from_slice(&data);
+                    return Exit::Write { address, data: &self.buffer[..data.len()] };
+                }
+                Some(Step::Off) => return Exit::Off,
+                Some(Step::Reset) => return Exit::Reset,
+                Some(Step::Crash) => return Exit::Crash("the script says so".into()),
+                Some(Step::Sleep) | None => {
+                    let pending = lock(&self.kicked.pending);
+                    drop(self.kicked.raised.wait_while(pending, |kicked| !*kicked));
+                }
+            }
+        }
     }
 
     /// True when an eventfd took the write.
@@ -54,40 +90,15 @@ impl Kick for Arc<ScriptedKick> {
 impl Vcpu for ScriptedVcpu {
     type Kick = Arc<ScriptedKick>;
 
-    fn run(&mut self) -> Result<Exit<'_>, HvError> {
+    fn run(&mut self, late: &mut dyn FnMut(u64, &[u8])) -> Result<Exit<'_>, HvError> {
         if let Some(len) = self.reading.take() {
             lock(&self.world).seen.push(self.buffer[..len].to_vec());
         }
-        loop {
-            if std::mem::take(&mut *lock(&self.kicked.pending)) {
-                return Ok(Exit::Kicked);
-            }
-            match self.script.pop_front() {
-                Some(Step::Read { address, len }) => {
-                    let mut world = lock(&self.world);
-                    if let Some(data) = world.pages.load(address, len) {
-                        world.seen.push(data);
-                        continue;
-                    }
-                    drop(world);
-                    self.reading = Some(len);
-                    self.buffer = [0; 8];
-                    return Ok(Exit::Read { address, data: &mut self.buffer[..len] });
-                }
-                Some(Step::Write { address, data }) if self.offloaded(address, &data) => {}
-                Some(Step::Write { address, data }) => {
-                    self.buffer[..data.len()].copy_from_slice(&data);
-                    return Ok(Exit::Write { address, data: &self.buffer[..data.len()] });
-                }
-                Some(Step::Off) => return Ok(Exit::Off),
-                Some(Step::Reset) => return Ok(Exit::Reset),
-                Some(Step::Crash) => return Ok(Exit::Crash("the script says so".into())),
-                Some(Step::Sleep) | None => {
-                    let pending = lock(&self.kicked.pending);
-                    drop(self.kicked.raised.wait_while(pending, |kicked| !*kicked));
-                }
-            }
-        }
+        let (world, delayed) = (Arc::clone(&self.world), Arc::clone(&self.delayed));
+        let exit = self.play();
+        lock(&world).exits += 1;
+        delayed.carry_out(late);
+        Ok(exit)
     }
 
     fn kick(&self) -> Arc<ScriptedKick> {
