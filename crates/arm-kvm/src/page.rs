@@ -113,7 +113,7 @@ impl Drop for KvmPage {
 }
 
 /// Bytes of a page of this host: 4, 16 or 64 KiB.
-fn page_size() -> usize {
+pub(crate) fn page_size() -> usize {
     // SAFETY: sysconf has no conditions.
     let size = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
     usize::try_from(size).expect("POSIX requires this value")
