@@ -20,6 +20,8 @@ pub struct HostLimits {
     pub ipa_bits: u32,
     /// True when guests can run in AArch32 at EL1 (`KVM_CAP_ARM_EL1_32BIT`).
     pub aarch32: bool,
+    /// True when stores can be kept without an exit (`KVM_CAP_COALESCED_MMIO`).
+    pub coalesced_mmio: bool,
     /// True when pages can be read-only to the guest (`KVM_CAP_READONLY_MEM`).
     pub readonly_memory: bool,
 }
@@ -86,6 +88,7 @@ fn limits(kvm: &kvm_ioctls::Kvm) -> HostLimits {
         max_vcpus: kvm.get_max_vcpus(),
         ipa_bits: if ipa_bits == 0 { 40 } else { ipa_bits },
         aarch32: kvm.check_extension(Cap::ArmEl132bit),
+        coalesced_mmio: kvm.check_extension(Cap::CoalescedMmio),
         readonly_memory: kvm.check_extension(Cap::ReadonlyMem),
     }
 }
@@ -128,14 +131,17 @@ mod tests {
     }
 
     #[test]
-    fn without_read_only_memory_a_page_is_unsupported_and_nothing_else_is() {
+    fn what_a_host_does_not_have_is_unsupported_and_nothing_else_is() {
         let mut kvm = Kvm::open().unwrap();
         assert!(kvm.limits.readonly_memory, "KVM on ARM has had it since Linux 4.0");
+        assert!(kvm.limits.coalesced_mmio);
         kvm.limits.readonly_memory = false;
+        kvm.limits.coalesced_mmio = false;
         let gic = Gic::V2 { distributor: 0x01c8_1000, cpu_interface: 0x01c8_2000 };
         let config = VmConfig { guest: GuestMode::Aarch64, gic, vcpus: 1 };
         let vm = kvm.create_vm(config).unwrap();
-        let error = vm.map_readonly_page(0x0a00_0000).err().unwrap();
-        assert!(error.is_unsupported(), "{error}");
+        let page = vm.map_readonly_page(0x0a00_0000).err().unwrap();
+        let stores = vm.coalesce_writes(0x0a00_0080, 8).unwrap_err();
+        assert!(page.is_unsupported() && stores.is_unsupported(), "{page}, {stores}");
     }
 }

@@ -49,6 +49,7 @@ mod kvm;
 mod memory;
 mod page;
 mod regs;
+mod ring;
 mod slots;
 mod vcpu;
 mod vcpu_page;

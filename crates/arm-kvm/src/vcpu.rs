@@ -8,6 +8,7 @@ use kvm_bindings::{
 use kvm_ioctls::{VcpuExit, VcpuFd, VmFd};
 
 use crate::memory::GuestRam;
+use crate::ring::SharedRing;
 use crate::{GuestMode, KvmKick, regs};
 
 /// One vCPU of a [`KvmVm`](crate::KvmVm). Dropping it while the machine lives leaves the guest with a CPU
@@ -20,6 +21,7 @@ pub struct KvmVcpu {
     data: [u8; 8],
     /// True when the guest waits for `data`.
     reading: bool,
+    ring: SharedRing,
     _ram: GuestRam,
 }
 
@@ -30,6 +32,7 @@ impl KvmVcpu {
         index: u8,
         start: Start,
         ram: GuestRam,
+        ring: SharedRing,
     ) -> Result<Self, HvError> {
         let create = |e| HvError::new(format!("create vCPU {index}"), e);
         let fd = vm.create_vcpu(index.into()).map_err(create)?;
@@ -40,7 +43,11 @@ impl KvmVcpu {
         if let Start::At { entry, dtb } = start {
             regs::set_boot(&fd, guest, entry, dtb)?;
         }
-        Ok(Self { kick: KvmKick::new(&fd)?, fd, data: [0; 8], reading: false, _ram: ram })
+        Ok(Self { kick: KvmKick::new(&fd)?, fd, data: [0; 8], reading: false, ring, _ram: ram })
+    }
+
+    pub(crate) fn fd(&self) -> &VcpuFd {
+        &self.fd
     }
 
     fn crash(&self, why: &str) -> Exit<'static> {
@@ -67,12 +74,14 @@ fn features(guest: GuestMode, start: Start) -> u32 {
 impl Vcpu for KvmVcpu {
     type Kick = KvmKick;
 
-    fn run(&mut self, _late: &mut dyn FnMut(u64, &[u8])) -> Result<Exit<'_>, HvError> {
+    fn run(&mut self, late: &mut dyn FnMut(u64, &[u8])) -> Result<Exit<'_>, HvError> {
         if std::mem::take(&mut self.reading) {
             self.fd.get_kvm_run().__bindgen_anon_1.mmio.data = self.data;
         }
         self.kick.enter();
-        match self.fd.run() {
+        let exit = self.fd.run();
+        self.ring.carry_out(late);
+        match exit {
             Ok(VcpuExit::MmioRead(address, data)) => {
                 let len = data.len();
                 self.reading = true;

@@ -11,6 +11,7 @@ use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
 use crate::memory::GuestRam;
 use crate::page::KvmPage;
+use crate::ring::SharedRing;
 use crate::slots::Slots;
 use crate::{HostLimits, KvmError, KvmVcpu, gic};
 
@@ -44,6 +45,7 @@ pub struct KvmVm {
     limits: HostLimits,
     slots: Arc<Slots>,
     ram: GuestRam,
+    ring: SharedRing,
 }
 
 impl KvmVm {
@@ -55,6 +57,7 @@ impl KvmVm {
             limits,
             slots: Arc::default(),
             ram: GuestRam::default(),
+            ring: SharedRing::default(),
         })
     }
 }
@@ -75,7 +78,12 @@ impl Vm for KvmVm {
             let what = format!("create vCPU {index} of {}", self.config.vcpus);
             return Err(HvError::new(what, std::io::ErrorKind::InvalidInput));
         }
-        KvmVcpu::new(&self.fd, self.config.guest, index, start, self.ram.clone())
+        let (ram, ring) = (self.ram.clone(), self.ring.clone());
+        let vcpu = KvmVcpu::new(&self.fd, self.config.guest, index, start, ram, ring)?;
+        if self.limits.coalesced_mmio {
+            self.ring.map(vcpu.fd())?;
+        }
+        Ok(vcpu)
     }
 
     fn start_interrupts(&mut self) -> Result<(), HvError> {
@@ -108,6 +116,16 @@ impl Vm for KvmVm {
             None => self.fd.register_ioevent(eventfd, &at, NoDatamatch),
         }
         .map_err(|e| HvError::new(format!("offload writes to {address:#x}"), e))
+    }
+
+    fn coalesce_writes(&self, address: u64, len: u64) -> Result<(), HvError> {
+        let what = format!("coalesce writes to {len} bytes at {address:#x}");
+        let at = IoEventAddress::Mmio(address);
+        match u32::try_from(len) {
+            _ if !self.limits.coalesced_mmio => Err(HvError::unsupported(what)),
+            Err(_) | Ok(0) => Err(HvError::new(what, std::io::ErrorKind::InvalidInput)),
+            Ok(len) => self.fd.register_coalesced_mmio(at, len).map_err(|e| HvError::new(what, e)),
+        }
     }
 
     fn map_readonly_page(&self, address: u64) -> Result<Arc<dyn RegisterPage>, HvError> {

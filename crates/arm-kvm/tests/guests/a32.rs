@@ -51,6 +51,22 @@ pub(crate) const PROGRAMS: Programs = Programs {
         0xe581_0064, // str r0, [r1, #0x64]
         0xeaff_fffc, // b .-8
     ],
+    count: [
+        &[
+            0xe3a0_140a, // mov r1, #0x0a000000
+            0xe3a0_0000, // mov r0, #0
+            0xe581_0080, // str r0, [r1, #0x80]
+            0xe280_0001, // add r0, r0, #1
+            0xeaff_fffc, // b .-8
+        ],
+        &[
+            0xe3a0_140a, // mov r1, #0x0a000000
+            0xe3a0_0000, // mov r0, #0
+            0xe581_0084, // str r0, [r1, #0x84]
+            0xe280_0001, // add r0, r0, #1
+            0xeaff_fffc, // b .-8
+        ],
+    ],
     take_irq: &[
         0xe301_0000, // movw r0, #0x1000
         0xe344_0000, // movt r0, #0x4000

@@ -52,6 +52,22 @@ pub(crate) const PROGRAMS: Programs = Programs {
         0xb900_6420, // str w0, [x1, #0x64]
         0x17ff_fffe, // b .-8
     ],
+    count: [
+        &[
+            0xd2a1_4001, // mov x1, #0x0a000000
+            0x5280_0000, // mov w0, #0
+            0xb900_8020, // str w0, [x1, #0x80]
+            0x1100_0400, // add w0, w0, #1
+            0x17ff_fffe, // b .-8
+        ],
+        &[
+            0xd2a1_4001, // mov x1, #0x0a000000
+            0x5280_0000, // mov w0, #0
+            0xb900_8420, // str w0, [x1, #0x84]
+            0x1100_0400, // add w0, w0, #1
+            0x17ff_fffe, // b .-8
+        ],
+    ],
     take_irq: &[
         0xd282_0000, // movz x0, #0x1000
         0xf2a8_0000, // movk x0, #0x4000, lsl #16

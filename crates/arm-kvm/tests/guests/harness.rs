@@ -42,6 +42,8 @@ pub(crate) struct Programs {
     pub(crate) spin: &'static [u32],
     /// Without end, loads a word at [`DEVICE`]` + 0x60` and stores it at [`DEVICE`]` + 0x64`.
     pub(crate) echo: &'static [u32],
+    /// Without end, CPU 0 stores 0, 1, 2, … at [`DEVICE`]` + 0x80`; the other one does it 4 bytes on.
+    pub(crate) count: [&'static [u32]; 2],
     /// Enables SPI 3 (INTID 35), edge triggered, to CPU 0; says so; then sleeps and takes interrupts.
     pub(crate) take_irq: &'static [u32],
     /// Acknowledges, completes, and stores the INTID. Belongs at `irq_vector`.
@@ -105,9 +107,13 @@ impl Guest {
 
 /// Runs `vcpu` until it comes out; loads get 0x5a in each byte. Kicked after [`DEADLINE`].
 pub(crate) fn step(vcpu: &mut KvmVcpu) -> Seen {
+    step_late(vcpu, &mut |address, _| panic!("a late store to {address:#x}"))
+}
+
+/// The same where stores are delayed.
+pub(crate) fn step_late(vcpu: &mut KvmVcpu, late: &mut dyn FnMut(u64, &[u8])) -> Seen {
     let _watchdog = watchdog(vcpu.kick());
-    let mut late = |address: u64, _: &[u8]| panic!("a late store to {address:#x}");
-    match vcpu.run(&mut late).unwrap() {
+    match vcpu.run(late).unwrap() {
         Exit::Read { address, data } => {
             data.fill(0x5a);
             Seen::Read(address, data.len())

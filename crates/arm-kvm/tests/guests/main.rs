@@ -4,6 +4,7 @@
 mod a32;
 mod a64;
 mod boot;
+mod coalesced;
 mod events;
 mod harness;
 mod kick;
