@@ -65,7 +65,9 @@ mod worker;
 pub use config::Config;
 pub use cubie_virtq::{Features, OnFault, QueueResources, QueueState, Virtqueue};
 pub use device::{DeviceId, Queues, StartError, VirtioDevice};
-pub use mmio::{INTERRUPT_ACK, Interface, MMIO_SIZE, MmioTransport, PLAIN_ACK, QUEUE_NOTIFY};
+pub use mmio::{
+    DELAYABLE, INTERRUPT_ACK, Interface, MMIO_SIZE, MmioTransport, PLAIN_ACK, QUEUE_NOTIFY,
+};
 pub use shared_memory::SharedMemory;
 pub use station::Station;
 pub use worker::{Handler, Running, Source, spawn};

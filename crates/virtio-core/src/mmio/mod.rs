@@ -5,7 +5,8 @@
 //! writes come here; what is in the page is what a trapped read would answer, by the same code. Either way
 //! the machine may join two registers to eventfds: QueueNotify to those of [`MmioTransport::kicks`], so
 //! that a kick leaves the guest without a visit here, and, with a page, the write of
-//! [`PLAIN_ACK`] to [`INTERRUPT_ACK`] to one that nobody reads.
+//! [`PLAIN_ACK`] to [`INTERRUPT_ACK`] to one that nobody reads. Writes of [`DELAYABLE`] registers may come
+//! late, with the next other access.
 
 mod interface;
 mod legacy;
@@ -17,11 +18,13 @@ mod setup;
 mod start;
 
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 
 use cubie_mmio_bus::{MmioDevice, RegisterPage};
 use cubie_virtq::Features;
 use cubie_vm_irq::Interrupt;
+use virtio_bindings::virtio_mmio::*;
 use vm_memory::GuestMemoryMmap;
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
@@ -35,16 +38,36 @@ use setup::Setup;
 pub const MMIO_SIZE: u64 = 0x200;
 
 /// Configuration space begins here; the registers are below.
-const CONFIG: u64 = virtio_bindings::virtio_mmio::VIRTIO_MMIO_CONFIG as u64;
+const CONFIG: u64 = VIRTIO_MMIO_CONFIG as u64;
 
 /// Offset of the register that a driver writes a queue's index to (VIRTIO 1.4 §4.2.2).
-pub const QUEUE_NOTIFY: u64 = virtio_bindings::virtio_mmio::VIRTIO_MMIO_QUEUE_NOTIFY as u64;
+pub const QUEUE_NOTIFY: u64 = VIRTIO_MMIO_QUEUE_NOTIFY as u64;
 
 /// Offset of the register that a driver acknowledges interrupts by (VIRTIO 1.4 §4.2.2).
-pub const INTERRUPT_ACK: u64 = virtio_bindings::virtio_mmio::VIRTIO_MMIO_INTERRUPT_ACK as u64;
+pub const INTERRUPT_ACK: u64 = VIRTIO_MMIO_INTERRUPT_ACK as u64;
 
 /// The acknowledgement of used buffers alone. A transport with a page has nothing to do for it.
-pub const PLAIN_ACK: u32 = virtio_bindings::virtio_mmio::VIRTIO_MMIO_INT_VRING;
+pub const PLAIN_ACK: u32 = VIRTIO_MMIO_INT_VRING;
+
+/// Registers whose writes may be delayed until the next other access, in order (VIRTIO 1.4 §4.2.2, §4.2.4):
+/// nothing that the driver reads depends on them until it has written Status, QueueReady or QueuePFN. Of
+/// Linux's nine writes for a queue, seven are here.
+///
+/// * DriverFeatures, DriverFeaturesSel, and the legacy GuestPageSize
+/// * QueueNum, and the legacy QueueAlign
+/// * the addresses of the queue's three parts
+///
+/// QueueSel is none of them: QueueNumMax and QueueReady are read right after it.
+pub const DELAYABLE: [Range<u64>; 3] = [
+    span(VIRTIO_MMIO_DRIVER_FEATURES, VIRTIO_MMIO_GUEST_PAGE_SIZE),
+    span(VIRTIO_MMIO_QUEUE_NUM, VIRTIO_MMIO_QUEUE_ALIGN),
+    span(VIRTIO_MMIO_QUEUE_DESC_LOW, VIRTIO_MMIO_QUEUE_USED_HIGH),
+];
+
+/// The bytes of two registers and of all between them.
+const fn span(first: u32, last: u32) -> Range<u64> {
+    first as u64..last as u64 + size_of::<u32>() as u64
+}
 
 /// One device behind its registers.
 pub struct MmioTransport {

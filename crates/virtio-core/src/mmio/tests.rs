@@ -14,6 +14,7 @@ use crate::{
     VirtioDevice, Virtqueue,
 };
 
+mod delayed;
 mod exact;
 mod hostile;
 mod legacy;
@@ -80,6 +81,8 @@ struct Bench {
     seen: Arc<Seen>,
     config: Config,
     line: EventFd,
+    /// Writes that may be delayed and are, where that is tried.
+    late: Option<Vec<(u64, Vec<u8>)>>,
 }
 
 impl Bench {
@@ -90,7 +93,7 @@ impl Bench {
         let (seen, config) = (Arc::new(Seen::default()), Config::new([1, 2, 3, 4]));
         let probe = Probe { seen: seen.clone(), config: config.clone() };
         let registers = MmioTransport::new(Box::new(probe), Arc::new(memory), interrupt).unwrap();
-        Self { registers, seen, config, line }
+        Self { registers, seen, config, line, late: None }
     }
 
     fn get(&mut self, offset: u64) -> u32 {
@@ -100,7 +103,7 @@ impl Bench {
     }
 
     fn set(&mut self, offset: u64, value: u32) {
-        self.registers.write(offset, &value.to_le_bytes());
+        self.write(offset, &value.to_le_bytes());
     }
 
     /// Up to FEATURES_OK, choosing `features`.

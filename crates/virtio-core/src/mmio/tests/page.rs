@@ -13,34 +13,36 @@ const INTERRUPT_ACK: u64 = 0x64;
 const GENERATION: u64 = 0xfc;
 const CONFIG: u64 = 0x100;
 
-struct Shared {
-    bench: Bench,
+pub(super) struct Shared {
+    pub(super) bench: Bench,
     page: Arc<MemoryPage>,
 }
 
 impl Shared {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let (mut bench, page) = (Bench::new(), Arc::new(MemoryPage::new(0x1000)));
         bench.registers = bench.registers.with_page(page.clone());
         Self { bench, page }
     }
 
-    fn load(&self, offset: u64) -> u32 {
+    pub(super) fn load(&self, offset: u64) -> u32 {
         self.page.load(offset as usize)
     }
 }
 
 /// What happens to a device.
 #[derive(Clone, Debug)]
-enum Event {
+pub(super) enum Event {
     Write(u64, Vec<u8>),
+    /// The driver goes on to FEATURES_OK, with queues to be set up.
+    Negotiate,
     Drive,
     /// The device changes its configuration space.
     Change(u8),
     UsedBuffers,
 }
 
-fn event() -> impl Strategy<Value = Event> {
+pub(super) fn event() -> impl Strategy<Value = Event> {
     let register = prop_oneof![
         (0..0x48u64).prop_map(|word| 4 * word),
         prop::sample::select(vec![0x14, 0x24, 0x30, 0x38, 0x44, STATUS, INTERRUPT_ACK, 0xac]),
@@ -50,17 +52,19 @@ fn event() -> impl Strategy<Value = Event> {
         6 => (register, value).prop_map(|(at, value)| Event::Write(at, value.to_le_bytes().into())),
         1 => (0..0x110u64, prop::collection::vec(any::<u8>(), 1..=8))
             .prop_map(|(at, data)| Event::Write(at, data)),
+        2 => Just(Event::Negotiate),
         2 => Just(Event::Drive),
         1 => any::<u8>().prop_map(Event::Change),
         1 => Just(Event::UsedBuffers),
     ]
 }
 
-fn happen(bench: &mut Bench, event: &Event) {
+pub(super) fn happen(bench: &mut Bench, event: &Event) {
     match event {
         // Four bytes of space are there to be written.
         Event::Write(at, data) if *at + data.len() as u64 > CONFIG + 4 => {}
-        Event::Write(at, data) => bench.registers.write(*at, data),
+        Event::Write(at, data) => bench.write(*at, data),
+        Event::Negotiate => bench.negotiate(VERSION_1),
         Event::Drive => bench.drive(),
         Event::Change(to) => bench.config.update(|bytes| bytes.fill(*to)),
         Event::UsedBuffers => {
