@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 use cubie_hv::{HvError, Vm};
 use cubie_mmio_bus::{Bus, RegisterPage};
 use cubie_virtio_core::{
-    Features, INTERRUPT_ACK, Interface, MMIO_SIZE, MmioTransport, PLAIN_ACK, QUEUE_NOTIFY,
-    VirtioDevice,
+    DELAYABLE, Features, INTERRUPT_ACK, Interface, MMIO_SIZE, MmioTransport, PLAIN_ACK,
+    QUEUE_NOTIFY, VirtioDevice,
 };
 use vm_memory::GuestMemoryMmap;
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
@@ -40,8 +40,9 @@ impl Default for Transport {
 /// How a driver reads a device's registers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Registers {
-    /// As memory, without an exit; interrupts and their acknowledgements cost none either. Where the
-    /// hypervisor has no read-only memory for guests, as [`Registers::Trapped`].
+    /// As memory, without an exit; interrupts and their acknowledgements cost none either, and writes that
+    /// may be delayed none of their own where the hypervisor coalesces them. Where it has no read-only
+    /// memory for guests, as [`Registers::Trapped`].
     SharedPage,
     /// By an exit each. For drivers that read InterruptStatus until it is 0.
     Trapped,
@@ -94,11 +95,27 @@ impl<'a, V: Vm> Board<'a, V> {
             && let Some(page) = self.page(base)?
         {
             self.vm.offload_write(base + INTERRUPT_ACK, Some(PLAIN_ACK), &self.acks)?;
+            self.coalesce(base)?;
             transport = transport.with_page(page);
         }
         let transport = Arc::new(Mutex::new(transport));
         self.bus.insert(base, MMIO_SIZE, Arc::clone(&transport) as _)?;
         Ok(transport)
+    }
+
+    /// Delays writes to the registers at `base` that may come late, where the hypervisor can.
+    fn coalesce(&self, base: u64) -> Result<(), HvError> {
+        for registers in DELAYABLE {
+            let len = registers.end - registers.start;
+            match self.vm.coalesce_writes(base + registers.start, len) {
+                Err(error) if error.is_unsupported() => {
+                    tracing::debug!(%error, "a driver's set-up takes an exit for each write");
+                    return Ok(());
+                }
+                coalesced => coalesced?,
+            }
+        }
+        Ok(())
     }
 
     /// A page for the registers at `base`, where the hypervisor has such pages.
