@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use crate::shell::{ARM, cargo, root, run};
-use crate::{conformance, fence, floors, fuzz, miri, readme, setup, test};
+use crate::{conformance, fence, floors, fuzz, miri, new_device, readme, setup, test};
 
 /// Crates that are published, lowest floor first.
 pub(crate) const PUBLISHED: [&str; 12] = [
@@ -34,6 +34,7 @@ pub(crate) fn ci() -> anyhow::Result<()> {
     run("docs", cargo(doc).env("RUSTDOCFLAGS", "-D warnings"))?;
     let doc = format!("doc --no-deps --package cubie-arm-kvm --target {ARM}");
     run("docs on ARM", cargo(&doc).env("RUSTDOCFLAGS", "-D warnings"))?;
+    new_device::check()?;
     licences()?;
     packages()?;
     miri::miri()?;

@@ -6,7 +6,7 @@ use cargo_metadata::{DependencyKind, Metadata, MetadataCommand};
 use crate::shell::root;
 
 /// Who lives where.
-const FLOORS: [(&str, u8); 15] = [
+const FLOORS: &[(&str, u8)] = &[
     ("cubie-vm-irq", 1),
     ("cubie-mmio-bus", 1),
     ("cubie-virtq", 2),

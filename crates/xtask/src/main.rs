@@ -9,6 +9,7 @@ mod figures;
 mod floors;
 mod fuzz;
 mod miri;
+mod new_device;
 mod readme;
 mod setup;
 mod shell;
@@ -54,6 +55,11 @@ enum Command {
         /// Only this one, such as `boot`.
         name: Option<String>,
     },
+    /// Make the crate of a new device, which works and is tested: docs/your-device.md.
+    NewDevice {
+        /// What it is called, such as `speed-meter`: lower-case words joined by hyphens.
+        name: String,
+    },
     /// Check only that each crate depends on lower floors.
     Floors,
     /// Check only that `unsafe` stays in the listed files.
@@ -76,6 +82,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Bench { name } => bench::bench(name.as_deref()),
         Command::Fuzz { target, effort } => fuzz::fuzz(target.as_deref(), effort),
         Command::Miri => miri::miri(),
+        Command::NewDevice { name } => new_device::new_device(&name),
         Command::Floors => floors::check(),
         Command::Fence => fence::check(),
         Command::Conformance => conformance::check(),
