@@ -46,3 +46,8 @@ pub use cubie_vmm as vmm;
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+/// So do the programs on the page for authors of devices.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/your-device.md")]
+struct YourDevice;

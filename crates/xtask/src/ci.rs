@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use crate::shell::{ARM, cargo, root, run};
-use crate::{conformance, fence, floors, fuzz, miri, new_device, readme, setup, test};
+use crate::{conformance, excerpts, fence, floors, fuzz, miri, new_device, readme, setup, test};
 
 /// Crates that are published, lowest floor first.
 pub(crate) const PUBLISHED: [&str; 12] = [
@@ -26,6 +26,7 @@ pub(crate) fn ci() -> anyhow::Result<()> {
     floors::check()?;
     fence::check()?;
     conformance::check()?;
+    excerpts::check()?;
     let lints = "clippy --workspace --all-targets --all-features";
     run("lints", &mut cargo(&format!("{lints} -- -D warnings")))?;
     run("lints on ARM", &mut cargo(&format!("{lints} --release --target {ARM} -- -D warnings")))?;

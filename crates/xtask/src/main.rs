@@ -4,6 +4,7 @@
 mod bench;
 mod ci;
 mod conformance;
+mod excerpts;
 mod fence;
 mod figures;
 mod floors;

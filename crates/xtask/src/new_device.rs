@@ -39,22 +39,15 @@ pub(crate) fn new_device(name: &str) -> anyhow::Result<()> {
     let name = Name::new(name)?;
     let folder = make(root(), &name)?;
     run("format", &mut cargo(&format!("fmt -p {}", name.package())))?;
-    let (package, kebab) = (name.package(), &name.kebab);
-    println!("made {}, a device that works: {}", folder.display(), doors());
-    println!("added a line to {MANIFEST} and, for its floor, to {FLOORS}\n");
-    println!("next:");
-    println!("  cargo test -p {package}          its tests, green");
-    println!("  cargo doc -p {package} --open    its page");
-    println!("  docs/your-device.md{:22}what to change, door by door", "");
-    println!(
-        "  README.md, ARCHITECTURE.md{:15}virtio-{kebab} in their tables, once it is yours",
-        ""
-    );
+    let package = name.package();
+    println!("\nmade {}, a device that works:", folder.display());
+    TEMPLATES.iter().for_each(|(path, _)| println!("  {path}"));
+    println!("added a line to {MANIFEST} and, for its floor, to {FLOORS}");
+    println!("\nnext:");
+    println!("  cargo test -p {package}");
+    println!("  cargo doc -p {package} --open");
+    println!("  docs/your-device.md: what to change, door by door");
     Ok(())
-}
-
-fn doors() -> String {
-    TEMPLATES.iter().map(|(path, _)| *path).collect::<Vec<_>>().join(", ")
 }
 
 /// What a device is called, `speed-meter` here, in all its spellings.
@@ -90,7 +83,7 @@ impl Name {
         format!("cubie-virtio-{}", self.kebab)
     }
 
-    /// The template's text as this device's.
+    /// The template's text, of this device.
     fn fill_in(&self, template: &str) -> String {
         let text = template.replace("new-device", &self.kebab);
         text.replace("new_device", &self.snake).replace("NewDevice", &self.camel)
@@ -154,6 +147,12 @@ fn add_line(text: &str, like: &str, line: &str) -> Option<String> {
     let last = lines.iter().rposition(|line| line.contains(like))?;
     lines.insert(last + 1, line);
     Some(lines.join("\n") + "\n")
+}
+
+/// The text of the file `path` in the crate of a device called `name`, but for its format.
+pub(crate) fn text(name: &str, path: &str) -> Option<String> {
+    let (_, template) = TEMPLATES.iter().find(|(there, _)| *there == path)?;
+    Some(Name::new(name).ok()?.fill_in(template))
 }
 
 /// A device made from the skeleton passes what every change must: in a workspace of links to this one, so
