@@ -4,11 +4,11 @@ use std::cell::RefCell;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use cubie_virtio_core::{Interface, VirtioDevice};
+use cubie_virtio_core::VirtioDevice;
 use vm_memory::{GuestAddress, GuestMemoryMmap};
 
-use crate::Slot;
 use crate::pool::Pool;
+use crate::{Slot, Socket};
 
 /// First address of guest memory, not 0, as on the boards.
 pub const RAM_BASE: u64 = 0x4000_0000;
@@ -73,14 +73,15 @@ impl Guest {
         });
     }
 
-    /// Plugs `device` in. Its driver is made of [`Slot::transport`].
+    /// Plugs `device` in, with its registers in a page. Its driver is made of [`Slot::transport`].
     pub fn plug(&self, device: Box<dyn VirtioDevice>) -> Slot {
-        Slot::new(self.clone(), device, Interface::Modern)
+        self.socket().plug(device)
     }
 
-    /// Plugs `device` in behind the registers from before version 1 of the standard.
-    pub fn plug_legacy(&self, device: Box<dyn VirtioDevice>) -> Slot {
-        Slot::new(self.clone(), device, Interface::Legacy)
+    /// A place for a device that is to be driven in another way than [`Guest::plug`] has it:
+    /// `guest.socket().trapped().legacy().plug(device)`.
+    pub fn socket(&self) -> Socket {
+        Socket::new(self.clone())
     }
 
     /// The memory, as devices get it.

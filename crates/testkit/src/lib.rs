@@ -6,6 +6,8 @@
 //! hypervisor, no root, a few milliseconds a test.
 //!
 //! * [`Guest`]: the guest's memory. One a thread, since drivers find it by their thread.
+//! * [`Socket`]: how a device is going to be driven: with its registers in a page, where each read is
+//!   compared with a trapped one, or trapped; with those of the standard or of its legacy.
 //! * [`Slot`]: a place that a device is plugged into, with its interrupt and the way back out.
 //! * [`RegisterTransport`], [`GuestHal`]: what the drivers of `virtio_drivers` are generic over.
 //! * [`RawDriver`]: any buffers at all, in split rings and packed ones, for what no decent driver does.
@@ -54,7 +56,9 @@ mod guest;
 mod hal;
 mod pool;
 mod raw;
+mod registers;
 mod slot;
+mod socket;
 mod transport;
 
 pub use cubie_virtq::driver::Buffer as Descriptor;
@@ -63,4 +67,5 @@ pub use guest::{Guest, RAM_BASE};
 pub use hal::GuestHal;
 pub use raw::{RawDriver, Used};
 pub use slot::Slot;
+pub use socket::Socket;
 pub use transport::RegisterTransport;

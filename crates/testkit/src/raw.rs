@@ -1,13 +1,18 @@
 //! A driver without manners: it offers the device any buffers at all, in split rings and packed ones.
 
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use cubie_virtio_core::Features;
 use cubie_virtq::QueueParams;
 use cubie_virtq::driver::{Buffer, DriverQueue};
+use virtio_bindings::virtio_mmio::{VIRTIO_MMIO_QUEUE_READY, VIRTIO_MMIO_QUEUE_SEL};
 use virtio_drivers::transport::{DeviceStatus, Transport};
 
-use crate::{RegisterTransport, Slot};
+use crate::{Guest, RegisterTransport, Slot};
+
+/// QueueReset, which virtio-bindings does not know yet (VIRTIO 1.4 §4.2.2).
+const QUEUE_RESET: u32 = 0xc0;
 
 /// A chain that the device has finished with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,7 +30,34 @@ pub struct Used {
 /// them, or writes more than there is room for, fails the test.
 pub struct RawDriver {
     transport: RegisterTransport,
-    queues: Vec<DriverQueue>,
+    guest: Guest,
+    features: Features,
+    queues: Vec<Rings>,
+}
+
+/// One queue, and the memory that it lies in.
+struct Rings {
+    queue: DriverQueue,
+    params: QueueParams,
+    guest: Guest,
+    range: Range<u64>,
+}
+
+impl Rings {
+    fn new(guest: &Guest, size: u16, features: Features) -> Self {
+        let (_, bytes) = QueueParams::contiguous(0, size, features);
+        let base = guest.take_rings(bytes, 64);
+        let (params, _) = QueueParams::contiguous(base, size, features);
+        let queue = DriverQueue::new(guest.memory().clone(), params, features)
+            .expect("a size that a ring may have");
+        Self { queue, params, guest: guest.clone(), range: base..base + bytes }
+    }
+}
+
+impl Drop for Rings {
+    fn drop(&mut self) {
+        self.guest.give_rings(self.range.clone());
+    }
 }
 
 impl RawDriver {
@@ -44,18 +76,39 @@ impl RawDriver {
         let agreed = known | DeviceStatus::FEATURES_OK;
         transport.set_status(agreed);
         assert_eq!(transport.get_status(), agreed, "the features are refused");
-        let mut queue = |(size, index)| {
-            let (_, bytes) = QueueParams::contiguous(0, size, features);
-            let base = slot.guest().take_rings(bytes, 64);
-            let (params, _) = QueueParams::contiguous(base, size, features);
-            let queue = DriverQueue::new(slot.guest().memory().clone(), params, features);
-            let QueueParams { desc, driver, device, .. } = params;
-            transport.queue_set(index, size.into(), desc, driver, device);
-            queue.expect("a size that a ring may have")
-        };
-        let queues = sizes.iter().copied().zip(0..).map(&mut queue).collect();
-        transport.set_status(agreed | DeviceStatus::DRIVER_OK);
-        Self { transport, queues }
+        let guest = slot.guest().clone();
+        let mut driver = Self { transport, guest, features, queues: vec![] };
+        for (index, size) in sizes.iter().enumerate() {
+            let rings = Rings::new(&driver.guest, *size, features);
+            driver.queues.push(rings);
+            driver.show_queue(index);
+        }
+        driver.transport.set_status(agreed | DeviceStatus::DRIVER_OK);
+        driver
+    }
+
+    /// Tells the device where a queue lies, and that it is ready.
+    fn show_queue(&mut self, queue: usize) {
+        let QueueParams { size, desc, driver, device } = self.queues[queue].params;
+        self.transport.queue_set(queue as u16, size.into(), desc, driver, device);
+    }
+
+    /// Takes a queue back from the device (VIRTIO 1.4 §2.6.1), for which
+    /// [`Features::RING_RESET`] was chosen.
+    ///
+    /// # Panics
+    /// When the device keeps it.
+    pub fn reset_queue(&mut self, queue: usize) {
+        self.transport.write(VIRTIO_MMIO_QUEUE_SEL, queue as u32);
+        self.transport.write(QUEUE_RESET, 1);
+        let left = [QUEUE_RESET, VIRTIO_MMIO_QUEUE_READY].map(|at| self.transport.read(at));
+        assert_eq!(left, [0, 0], "queue {queue} is still in reset, or ready");
+    }
+
+    /// Sets a queue that was reset up anew, empty and with another size.
+    pub fn renew_queue(&mut self, queue: usize, size: u16) {
+        self.queues[queue] = Rings::new(&self.guest, size, self.features);
+        self.show_queue(queue);
     }
 
     /// The registers.
@@ -65,7 +118,12 @@ impl RawDriver {
 
     /// A queue, for what this type does not do with it.
     pub fn queue(&mut self, queue: usize) -> &mut DriverQueue {
-        &mut self.queues[queue]
+        &mut self.queues[queue].queue
+    }
+
+    /// Where a queue lies.
+    pub fn params(&self, queue: usize) -> QueueParams {
+        self.queues[queue].params
     }
 
     /// Makes a chain of these buffers available. The device is not kicked.
@@ -74,7 +132,7 @@ impl RawDriver {
     /// When they are more than there are free descriptors.
     #[track_caller]
     pub fn add(&mut self, queue: usize, buffers: &[Buffer]) -> u16 {
-        let queue = &mut self.queues[queue];
+        let queue = &mut self.queues[queue].queue;
         let token = queue.add(buffers).expect("free descriptors");
         queue.publish();
         token
@@ -102,7 +160,7 @@ impl RawDriver {
     /// When the device broke its ring.
     #[track_caller]
     pub fn used(&mut self, queue: usize) -> Option<Used> {
-        let queue = &mut self.queues[queue];
+        let queue = &mut self.queues[queue].queue;
         let used = queue.pop_used();
         assert_eq!(queue.error(), None, "the device broke its ring");
         used.map(|used| Used { head: used.token.into(), written: used.written })

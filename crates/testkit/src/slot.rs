@@ -1,15 +1,16 @@
 //! Where a device is plugged in.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use cubie_mmio_bus::MmioDevice;
-use cubie_virtio_core::{Config, Features, Interface, MmioTransport, VirtioDevice};
+use cubie_mmio_bus::MemoryPage;
+use cubie_virtio_core::{Config, Features, MmioTransport, VirtioDevice};
 use cubie_vm_irq::Interrupt;
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 use vmm_sys_util::poll::PollContext;
 
-use crate::{Guest, RegisterTransport};
+use crate::registers::{PAGE, Registers, lock};
+use crate::{Guest, RegisterTransport, Socket};
 
 /// What a driver can choose from for its rings: all that there is.
 const RINGS: Features = Features::RING.with(Features::PACKED).with(Features::IN_ORDER);
@@ -21,24 +22,27 @@ pub struct Slot {
     registers: Mutex<Registers>,
     config: Config,
     line: EventFd,
+    kicks: Vec<EventFd>,
 }
 
-/// The register file that a slot shares with its latest transport; empty in the hands of an earlier one,
-/// and once the device is unplugged.
-#[derive(Clone)]
-pub(crate) struct Registers(Arc<Mutex<Option<MmioTransport>>>);
-
 impl Slot {
-    pub(crate) fn new(guest: Guest, device: Box<dyn VirtioDevice>, interface: Interface) -> Self {
+    pub(crate) fn new(socket: Socket, device: Box<dyn VirtioDevice>) -> Self {
+        let Socket { guest, interface, trapped } = socket;
         let line = EventFd::new(EFD_NONBLOCK).expect("an eventfd for the interrupt");
         let config = device.config().clone();
         let interrupt = Interrupt::new(line.try_clone().expect("the same eventfd"));
-        let registers = MmioTransport::new(device, guest.memory().clone(), interrupt)
+        let mut transport = MmioTransport::new(device, guest.memory().clone(), interrupt)
             .expect("eventfds for the kicks")
             .with_interface(interface)
             .with_rings(RINGS);
-        let registers = Mutex::new(Registers::new(Some(registers)));
-        Self { guest, registers, config, line }
+        let page = (!trapped).then(|| Arc::new(MemoryPage::new(PAGE)));
+        if let Some(page) = &page {
+            transport = transport.with_page(page.clone());
+        }
+        let clones = transport.kicks().iter().map(EventFd::try_clone);
+        let kicks = clones.collect::<Result<_, _>>().expect("the same eventfds");
+        let registers = Mutex::new(Registers::new(transport, page));
+        Self { guest, registers, config, line, kicks }
     }
 
     /// The guest that this slot belongs to.
@@ -50,8 +54,7 @@ impl Slot {
     /// and writes nothing, from now on.
     pub fn transport(&self) -> RegisterTransport {
         let mut registers = lock(&self.registers);
-        let taken = lock(&registers.0).take();
-        *registers = Registers::new(taken);
+        *registers = registers.hand_over();
         RegisterTransport::new(registers.clone(), self.guest.clone())
     }
 
@@ -68,6 +71,12 @@ impl Slot {
     /// The interrupt: readable (without blocking) when it was raised since it was read last.
     pub fn interrupt(&self) -> &EventFd {
         &self.line
+    }
+
+    /// The eventfds by which the device is kicked, one a queue. A hypervisor writes to them whatever the
+    /// registers would say, also when the device does not run.
+    pub fn kicks(&self) -> &[EventFd] {
+        &self.kicks
     }
 
     /// Waits for the interrupt and takes it. How often it was raised.
@@ -94,45 +103,6 @@ impl Slot {
     /// # Panics
     /// The second time.
     pub fn unplug(&self) -> Box<dyn VirtioDevice> {
-        let registers = lock(&lock(&self.registers).0).take();
-        registers.expect("a device in the slot").unplug()
+        lock(&self.registers).unplug().expect("a device in the slot")
     }
-}
-
-impl Registers {
-    fn new(registers: Option<MmioTransport>) -> Self {
-        Self(Arc::new(Mutex::new(registers)))
-    }
-
-    /// The 32-bit register at `offset`.
-    pub(crate) fn read(&self, offset: u64) -> u32 {
-        let mut word = [0; 4];
-        self.read_bytes(offset, &mut word);
-        u32::from_le_bytes(word)
-    }
-
-    /// Writes the 32-bit register at `offset`.
-    pub(crate) fn write(&self, offset: u64, value: u32) {
-        self.write_bytes(offset, &value.to_le_bytes());
-    }
-
-    /// One load of `data.len()` bytes.
-    pub(crate) fn read_bytes(&self, offset: u64, data: &mut [u8]) {
-        match &mut *lock(&self.0) {
-            Some(registers) => registers.read(offset, data),
-            None => data.fill(0),
-        }
-    }
-
-    /// One store of `data.len()` bytes.
-    pub(crate) fn write_bytes(&self, offset: u64, data: &[u8]) {
-        if let Some(registers) = &mut *lock(&self.0) {
-            registers.write(offset, data);
-        }
-    }
-}
-
-/// A test that panics with a register in hand still drops its driver.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -95,7 +95,7 @@ fn memory_does_not_run_out_with_drivers_that_come_and_go() {
 #[test]
 fn interrupts_arrive_with_their_reason() {
     within(DEADLINE, || {
-        let slot = Guest::new().plug(pattern());
+        let slot = Guest::new().socket().trapped().plug(pattern());
         let mut driver = VirtIORng::<GuestHal, _>::new(slot.transport()).unwrap();
         assert!(slot.interrupt().read().is_err(), "none so far");
         driver.request_entropy(&mut [0; 4]).unwrap();

@@ -10,8 +10,10 @@ use virtio_drivers::device::blk::{SECTOR_SIZE, VirtIOBlk};
 fn a_legacy_driver_reads_what_it_wrote_and_another_one_after_it() {
     within(Duration::from_secs(20), || {
         let disk = MemoryDisk::new(vec![7; 8 * SECTOR_SIZE]);
-        let slot =
-            Guest::new().plug_legacy(Box::new(Blk::new(disk, "a-disk".parse::<Serial>().unwrap())));
+        let slot = Guest::new()
+            .socket()
+            .legacy()
+            .plug(Box::new(Blk::new(disk, "a-disk".parse::<Serial>().unwrap())));
         for found in [7, 9] {
             let mut driver = VirtIOBlk::<GuestHal, _>::new(slot.transport()).unwrap();
             assert_eq!(driver.capacity(), 8);

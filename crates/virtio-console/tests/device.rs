@@ -125,7 +125,7 @@ fn a_config_interrupt_says_so() {
         let (memory, _person) = Memory::new().unwrap();
         let console = Console::new(memory, size(80, 25));
         let resizer = console.resizer();
-        let slot = Guest::new().plug(Box::new(console));
+        let slot = Guest::new().socket().trapped().plug(Box::new(console));
         let mut driver = RawDriver::new(&slot, Features::default(), &[4, 4]);
         resizer.resize(size(1, 2));
         slot.wait_interrupt(DEADLINE);
@@ -151,7 +151,7 @@ fn nothing_typed_is_lost_while_the_driver_comes_and_goes() {
             }
             device = slot.unplug();
             person.type_in(b"unplugged");
-            let slot = guest.plug(device);
+            let slot = guest.socket().trapped().plug(device);
             assert_eq!(receive(&mut driver(&slot), 9), b"unplugged");
             device = slot.unplug();
         }

@@ -15,7 +15,7 @@ fn a_legacy_driver_types_prints_and_is_told_the_size_although_it_came_early() {
     within(DEADLINE, || {
         let (memory, person) = Memory::new().unwrap();
         let size = WindowSize { columns: 80, rows: 25 };
-        let slot = Guest::new().plug_legacy(Box::new(Console::new(memory, size)));
+        let slot = Guest::new().socket().legacy().plug(Box::new(Console::new(memory, size)));
         let mut hvc = VirtIOConsole::<GuestHal, _>::new(slot.transport()).unwrap();
         assert_eq!(slot.register(INTERRUPT_STATUS) & CONFIG_CHANGED, CONFIG_CHANGED);
         assert_eq!(hvc.size(), Ok(Some(Size { columns: 80, rows: 25 })));

@@ -228,8 +228,9 @@ fn drivers_and_slots_may_change_under_traffic() {
         });
         let mut device: Box<dyn VirtioDevice> = Box::new(net);
         let mut last = None;
-        for _ in 0..20 {
-            let slot = guest.plug(device);
+        for round in 0..20 {
+            let socket = guest.socket();
+            let slot = if round % 2 == 0 { socket.trapped() } else { socket }.plug(device);
             for _ in 0..2 {
                 let mut eth = driver(&slot);
                 for _ in 0..50 {

@@ -15,7 +15,7 @@ fn frames_come_back_from_a_loopback_behind_headers_of_ten_bytes() {
     within(DEADLINE, || {
         let net = Net::new(Loopback::new().unwrap(), Mac::made_from("test"));
         let drops = net.drops();
-        let slot = Guest::new().plug_legacy(Box::new(net));
+        let slot = Guest::new().socket().legacy().plug(Box::new(net));
         for _ in 0..2 {
             let mut eth = Eth::new(slot.transport()).unwrap();
             assert_eq!(eth.mac_address(), Mac::made_from("test").bytes());

@@ -5,8 +5,6 @@ use std::time::Duration;
 use cubie_testkit::{Descriptor, Guest, RawDriver, within};
 use cubie_virtio_core::Features;
 use cubie_virtio_net::{Loopback, Mac, Net, NetHeader};
-use cubie_virtq::QueueParams;
-use cubie_virtq::driver::DriverQueue;
 use vm_memory::{Bytes, GuestAddress};
 
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -31,27 +29,12 @@ fn frames_go_out_while_the_receive_queue_is_reset_and_come_in_when_it_is_back() 
         driver.offer(RECEIVE, &[Descriptor::writable(old.0, LEN)]);
         send(&mut driver);
 
-        driver.transport().write(0x30, RECEIVE as u32);
-        driver.transport().write(0xc0, 1);
-        assert_eq!(driver.transport().read(0x44), 0);
+        driver.reset_queue(RECEIVE);
         assert!(far_end.send_frame(&[7; 20]), "a frame that has to wait");
         driver.kick(RECEIVE);
         send(&mut driver);
 
-        let features = Features::VERSION_1.with(Features::RING_RESET);
-        let base = guest.buffer(4096).0;
-        let (params, _) = QueueParams::contiguous(base, 4, features);
-        *driver.queue(RECEIVE) =
-            DriverQueue::new(guest.memory().clone(), params, features).unwrap();
-        for (offset, value) in [
-            (0x38, 4),
-            (0x80, params.desc),
-            (0x90, params.driver),
-            (0xa0, params.device),
-            (0x44, 1),
-        ] {
-            driver.transport().write(offset, value as u32);
-        }
+        driver.renew_queue(RECEIVE, 4);
         driver.offer(RECEIVE, &[Descriptor::writable(new.0, LEN)]);
         assert_eq!(driver.wait_used(RECEIVE, DEADLINE).written, LEN);
         let byte = |buffer: GuestAddress| {

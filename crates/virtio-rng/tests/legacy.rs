@@ -9,7 +9,7 @@ use virtio_drivers::device::rng::VirtIORng;
 #[test]
 fn a_legacy_driver_gets_bytes_that_differ() {
     within(Duration::from_secs(20), || {
-        let slot = Guest::new().plug_legacy(Box::new(Rng::new(HostEntropy)));
+        let slot = Guest::new().socket().legacy().plug(Box::new(Rng::new(HostEntropy)));
         let mut driver = VirtIORng::<GuestHal, _>::new(slot.transport()).unwrap();
         let mut twice = [[0; 32]; 2];
         for bytes in &mut twice {

@@ -1,0 +1,40 @@
+//! A place for a device, before it is plugged in.
+
+use cubie_virtio_core::{Interface, VirtioDevice};
+
+use crate::{Guest, Slot};
+
+/// Decides how a device will be driven, see [`Guest::socket`].
+///
+/// Unless told otherwise it has the registers of the standard's version 1, in a page: then each read
+/// comes from the page and is compared with the answer of the registers themselves, and one that
+/// stays different ends the test.
+#[derive(Clone, Debug)]
+#[must_use = "nothing is plugged in yet"]
+pub struct Socket {
+    pub(crate) guest: Guest,
+    pub(crate) interface: Interface,
+    pub(crate) trapped: bool,
+}
+
+impl Socket {
+    pub(crate) fn new(guest: Guest) -> Self {
+        Self { guest, interface: Interface::Modern, trapped: false }
+    }
+
+    /// Reads go to the registers, as in a machine without memory that is read-only for its guest.
+    /// InterruptStatus then says «used buffers» only when there are some.
+    pub fn trapped(self) -> Self {
+        Self { trapped: true, ..self }
+    }
+
+    /// The registers are those from before version 1 of the standard.
+    pub fn legacy(self) -> Self {
+        Self { interface: Interface::Legacy, ..self }
+    }
+
+    /// Plugs `device` in. Its driver is made of [`Slot::transport`].
+    pub fn plug(self, device: Box<dyn VirtioDevice>) -> Slot {
+        Slot::new(self, device)
+    }
+}
