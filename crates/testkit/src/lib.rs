@@ -11,6 +11,7 @@
 //! * [`Slot`]: a place that a device is plugged into, with its interrupt and the way back out.
 //! * [`RegisterTransport`], [`GuestHal`]: what the drivers of `virtio_drivers` are generic over.
 //! * [`RawDriver`]: any buffers at all, in split rings and packed ones, for what no decent driver does.
+//! * [`conformance!`]: what every device has to do, as a module of tests for one line.
 //! * [`within`]: ends a test whose driver waits for ever.
 //!
 //! # A test, step by step
@@ -51,7 +52,11 @@
 //! });
 //! ```
 
+mod beside;
+#[doc(hidden)]
+pub mod conformance;
 mod deadline;
+mod garbage;
 mod guest;
 mod hal;
 mod pool;

@@ -1,0 +1,173 @@
+//! The suite passes a device that is right, and finds what is wrong with others.
+
+use std::sync::Arc;
+
+use cubie_testkit::RAM_BASE;
+use cubie_testkit::conformance as suite;
+use cubie_virtio_core::{
+    Config, DeviceId, Features, Handler, QueueState, Queues, Running, Source, StartError,
+    VirtioDevice, Virtqueue, spawn,
+};
+use cubie_virtq::Serve;
+use cubie_vm_irq::Interrupt;
+use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
+
+/// What is wrong with a device.
+#[derive(Clone, Copy, PartialEq)]
+enum Flaw {
+    None,
+    /// It keeps a chain that it will never complete.
+    Loses,
+    /// It panics when a chain begins with a certain byte.
+    Panics,
+    /// It writes to memory that it was not lent.
+    Scribbles,
+    /// It goes on after `stop`.
+    Lingers,
+    /// It never starts a second time.
+    StartsOnce,
+    /// It panics at the end of its configuration space.
+    Overruns,
+    /// It never interrupts.
+    Silent,
+    /// It returns states when it did not run.
+    StopsTwice,
+}
+
+struct Device {
+    flaw: Flaw,
+    starts: usize,
+    config: Config,
+    running: Option<Running<Server>>,
+    left: Vec<Running<Server>>,
+}
+
+struct Server {
+    flaw: Flaw,
+    queue: Virtqueue,
+    memory: Option<Arc<GuestMemoryMmap>>,
+    /// Kicks so far.
+    turns: u64,
+}
+
+impl Server {
+    fn scribble(&mut self) {
+        self.turns += 1;
+        // The last bytes of memory: no test uses them.
+        let at = GuestAddress(RAM_BASE + (16 << 20) - 8);
+        if let Some(memory) = &self.memory {
+            memory.write_obj(self.turns, at).unwrap();
+        }
+    }
+}
+
+impl Handler for Server {
+    fn sources(&self) -> Vec<Source> {
+        vec![Source::readable(self.queue.kick(), 0)]
+    }
+    fn ready(&mut self, _token: u32) {
+        let flaw = self.flaw;
+        if matches!(flaw, Flaw::Scribbles | Flaw::Lingers) {
+            self.scribble();
+        }
+        self.queue.drain(|mut chain| {
+            let mut first = [0];
+            chain.readable().read(&mut first);
+            assert!(flaw != Flaw::Panics || first[0] != 7, "a device that panics");
+            let written = chain.writable().write(&[first[0]; 100]) as u32;
+            match flaw {
+                Flaw::Loses if first[0] == 7 => Serve::Later,
+                _ => Serve::Done(chain, written),
+            }
+        });
+    }
+}
+
+impl VirtioDevice for Device {
+    fn id(&self) -> DeviceId {
+        DeviceId::RNG
+    }
+    fn features(&self) -> Features {
+        Features::bit(3)
+    }
+    fn queue_sizes(&self) -> &[u16] {
+        &[16]
+    }
+    fn config(&self) -> &Config {
+        &self.config
+    }
+    fn write_config(&mut self, offset: usize, data: &[u8]) {
+        let len = if self.flaw == Flaw::Overruns { 4 } else { data.len() };
+        self.config.update(|bytes| bytes[offset..offset + len].copy_from_slice(&data[..len]));
+    }
+    fn start(&mut self, _features: Features, mut queues: Queues) -> Result<(), StartError> {
+        self.starts += 1;
+        if self.flaw == Flaw::StartsOnce && self.starts > 1 {
+            return Err(StartError::MissingQueue(0));
+        }
+        let mut resources = queues.take_resources(0);
+        if let Some(resources) = resources.as_mut().filter(|_| self.flaw == Flaw::Silent) {
+            resources.interrupt = Interrupt::silent();
+        }
+        let memory = resources.as_ref().map(|resources| resources.memory.clone());
+        let queue = match resources.map(Virtqueue::new) {
+            Some(queue) => queue.map_err(|source| StartError::Queue { index: 0, source })?,
+            None => queues.take(0)?,
+        };
+        let server = Server { flaw: self.flaw, queue, memory, turns: 0 };
+        self.running = Some(spawn("server", server).map_err(|(error, _)| error)?);
+        Ok(())
+    }
+    fn stop(&mut self) -> Vec<QueueState> {
+        match self.running.take() {
+            None if self.flaw == Flaw::StopsTwice => vec![QueueState::default()],
+            None => vec![],
+            Some(running) if self.flaw == Flaw::Lingers => {
+                self.left.push(running);
+                vec![QueueState::default()]
+            }
+            Some(running) => vec![running.stop().queue.state()],
+        }
+    }
+}
+
+fn device(flaw: Flaw) -> Box<dyn VirtioDevice> {
+    let (starts, config, running, left) = (0, Config::new([0; 6]), None, vec![]);
+    Box::new(Device { flaw, starts, config, running, left })
+}
+
+cubie_testkit::conformance!(|| device(Flaw::None));
+
+/// The suite's `test` must fail with these words.
+macro_rules! found {
+    ($($name:ident: $flaw:ident by $test:ident, $words:literal;)*) => {
+        $(
+            #[test]
+            #[should_panic(expected = $words)]
+            fn $name() {
+                suite::run(suite::$test, || device(Flaw::$flaw));
+            }
+        )*
+    };
+}
+
+found! {
+    a_chain_that_is_lost: Loses by a_paused_device_goes_on_where_it_was,
+        "are in flight";
+    a_panic_of_the_devices_thread: Panics
+        by garbage_in_every_kind_of_ring_is_answered_within_its_buffers, "a device that panics";
+    a_write_to_foreign_memory: Scribbles
+        by garbage_in_every_kind_of_ring_is_answered_within_its_buffers, "which is not its own";
+    a_device_that_goes_on_after_its_stop: Lingers by after_a_reset_nothing_is_written,
+        "which is not its own";
+    a_device_that_starts_once: StartsOnce by a_device_starts_and_stops_again_and_again,
+        "after buffers that are in order";
+    a_device_that_does_not_restart_with_a_queue: StartsOnce
+        by each_queue_is_reset_and_set_up_anew_under_load, "after buffers that are in order";
+    a_store_across_the_end_of_the_configuration: Overruns
+        by a_driver_may_write_anything_into_the_configuration, "out of range";
+    a_device_that_never_interrupts: Silent
+        by garbage_in_every_kind_of_ring_is_answered_within_its_buffers, "no interrupt after";
+    states_of_a_device_that_did_not_run: StopsTwice by stopping_what_does_not_run_does_nothing,
+        "never started";
+}

@@ -1,0 +1,26 @@
+//! What every device has to do.
+
+use cubie_virtio_blk::{Blk, BlockBackend, MemoryDisk, RawFile};
+use cubie_virtio_core::VirtioDevice;
+use tempfile::NamedTempFile;
+
+const LEN: usize = 64 << 10;
+
+fn disk(backend: impl BlockBackend) -> Box<dyn VirtioDevice> {
+    Box::new(Blk::new(backend, "conforming".parse().unwrap()))
+}
+
+fn file() -> Box<dyn VirtioDevice> {
+    let file = NamedTempFile::new().unwrap();
+    file.as_file().set_len(LEN as u64).unwrap();
+    // It lives on without its name.
+    disk(RawFile::open(file.path(), false).unwrap())
+}
+
+cubie_testkit::conformance!(file);
+
+mod in_memory {
+    use super::*;
+
+    cubie_testkit::conformance!(|| disk(MemoryDisk::new(vec![7; LEN])));
+}

@@ -1,0 +1,13 @@
+//! What every device has to do.
+
+use cubie_virtio_console::{Console, Memory, WindowSize};
+use cubie_virtio_core::VirtioDevice;
+
+/// With somebody who has typed already.
+fn console() -> Box<dyn VirtioDevice> {
+    let (memory, person) = Memory::new().unwrap();
+    person.type_in(&[b'x'; 10_000]);
+    Box::new(Console::new(memory, WindowSize { columns: 80, rows: 25 }))
+}
+
+cubie_testkit::conformance!(console);
