@@ -17,7 +17,7 @@
 //! # A test, step by step
 //!
 //! 1. The body goes into [`within`], since most drivers spin until the device answers.
-//! 2. [`Guest::new`], then [`Guest::plug`] with the device, or [`Guest::socket`] for another kind of transport.
+//! 2. [`Guest::new`], then [`Guest::plug`] with the device, or [`Guest::socket`] for another transport.
 //! 3. A driver is made of [`Slot::transport`]: it resets, negotiates and sets its queues up. Dropping
 //!    the driver resets the device again; another one may follow.
 //! 4. [`Slot::unplug`] stops the device and returns it.
