@@ -48,6 +48,16 @@ impl Arena {
         arena
     }
 
+    /// Any address within.
+    pub(crate) fn at(&self, offset: u32) -> u64 {
+        // The last bytes are left out: no store leaves the arena.
+        let offset = u64::from(offset) % (2 * HALF as u64 - 16);
+        match offset.checked_sub(HALF as u64 - 8) {
+            None => self.readable + offset,
+            Some(offset) => self.writable + offset,
+        }
+    }
+
     /// A chain of at most `most` buffers.
     pub(crate) fn chain(&self, random: &mut Random, most: u16) -> Vec<Buffer> {
         let most = u64::from(most).min(LONG);

@@ -12,6 +12,7 @@
 //! * [`RegisterTransport`], [`GuestHal`]: what the drivers of `virtio_drivers` are generic over.
 //! * [`RawDriver`]: any buffers at all, in split rings and packed ones, for what no decent driver does.
 //! * [`conformance!`]: what every device has to do, as a module of tests for one line.
+//! * [`hostile!`]: seeded attacks on a device, which shrink when they succeed.
 //! * [`within`]: ends a test whose driver waits for ever.
 //!
 //! # A test, step by step
@@ -59,6 +60,8 @@ mod deadline;
 mod garbage;
 mod guest;
 mod hal;
+#[doc(hidden)]
+pub mod hostile;
 mod pool;
 mod raw;
 mod registers;

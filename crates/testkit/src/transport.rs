@@ -36,6 +36,11 @@ impl RegisterTransport {
         self.registers.write(offset.into(), value);
     }
 
+    /// A load of any width at any place, such as no decent driver does.
+    pub fn read_bytes(&self, offset: u64, data: &mut [u8]) {
+        self.registers.read_bytes(offset, data);
+    }
+
     /// A store of any width at any place, such as no decent driver does.
     pub fn write_bytes(&mut self, offset: u64, data: &[u8]) {
         self.registers.write_bytes(offset, data);

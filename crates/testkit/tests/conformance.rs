@@ -137,6 +137,13 @@ fn device(flaw: Flaw) -> Box<dyn VirtioDevice> {
 }
 
 cubie_testkit::conformance!(|| device(Flaw::None));
+cubie_testkit::hostile!(|| device(Flaw::None));
+
+#[test]
+#[should_panic(expected = "repeats it")]
+fn an_attack_that_succeeds_is_shown_with_its_seed() {
+    cubie_testkit::hostile::run(|| device(Flaw::Panics), false);
+}
 
 /// The suite's `test` must fail with these words.
 macro_rules! found {

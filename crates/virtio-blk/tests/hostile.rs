@@ -228,3 +228,8 @@ fn stopping_under_load_returns_and_the_disk_starts_again() {
         bench.still_works();
     });
 }
+
+cubie_testkit::hostile!(|| {
+    let disk = MemoryDisk::new(vec![0x11; (SECTORS * 512) as usize]);
+    Box::new(Blk::new(disk, "hostile".parse().unwrap()))
+});
