@@ -16,6 +16,10 @@ use crate::{Guest, RawDriver, Slot};
 
 /// Bytes of the memory for indirect tables, which is one for all chains: they overlap.
 const TABLES: u64 = 4096;
+/// Stores of the other thread, before it lets others run.
+const BURST: usize = 4;
+/// Looks at a used ring in which there is nothing yet.
+const MOMENT: usize = 20;
 /// QueueReset, which virtio-bindings does not know yet (VIRTIO 1.4 §4.2.2).
 const QUEUE_RESET: u32 = 0xc0;
 /// What shapes a ring, by the bits of [`Step::Start`].
@@ -34,6 +38,8 @@ struct Attacker<'a> {
     target: &'a Target,
     sizes: &'a [u16],
     driver: RawDriver,
+    /// INDIRECT was chosen.
+    indirect: bool,
 }
 
 /// Plays the attack on a new device, on a thread that has no guest. Afterwards the device must still serve
@@ -52,13 +58,18 @@ pub(super) fn play(make: Make, attack: &Attack) {
     let mut pokes = attack.meanwhile.iter().cycle();
     let body = || {
         let driver = RawDriver::new(&slot, Features::default(), &sizes);
-        let mut attacker = Attacker { slot: &slot, target: &target, sizes: &sizes, driver };
+        let mut attacker =
+            Attacker { slot: &slot, target: &target, sizes: &sizes, driver, indirect: false };
         attack.steps.iter().for_each(|step| attacker.take(*step));
     };
     if attack.meanwhile.is_empty() {
         body();
     } else {
-        beside(|| pokes.by_ref().take(64).for_each(|poke| target.hit(&guest, *poke)), body);
+        let again = || {
+            pokes.by_ref().take(BURST).for_each(|poke| target.hit(&guest, *poke));
+            std::thread::yield_now();
+        };
+        beside(again, body);
     }
     let mut driver = RawDriver::new(&slot, Features::default(), &sizes);
     let status = driver.transport().get_status();
@@ -108,13 +119,17 @@ impl Attacker<'_> {
             Step::Kick { queue, trapped: true } => self.driver.kick(nth(queue)),
             // A counter that is full is a kick, too.
             Step::Kick { queue, trapped: false } => _ = self.slot.kicks()[nth(queue)].write(1),
-            Step::Collect { queue } => {
-                let queue = self.driver.queue(nth(queue));
-                while queue.pop_used().is_some() {}
-                let _ = queue.enable_interrupts();
+            Step::Collect { queue } => self.collect(nth(queue)),
+            Step::ResetQueue { queue } => {
+                let transport = self.driver.transport();
+                transport.write(VIRTIO_MMIO_QUEUE_SEL, nth(queue) as u32);
+                transport.write(QUEUE_RESET, 1);
             }
-            Step::ResetQueue { queue } => self.write_selected(queue, QUEUE_RESET),
-            Step::RenewQueue { queue } => self.write_selected(queue, VIRTIO_MMIO_QUEUE_READY),
+            Step::RenewQueue { queue } => {
+                let size = self.driver.params(nth(queue)).size;
+                self.driver.renew_queue(nth(queue), size);
+                self.aim();
+            }
         }
     }
 
@@ -128,11 +143,18 @@ impl Attacker<'_> {
         };
         let sizes: Vec<_> = self.sizes.iter().map(|max| size.min(*max)).collect();
         self.driver = RawDriver::new(self.slot, features, &sizes);
-        let params = (0..sizes.len()).map(|queue| self.driver.params(queue)).collect();
+        self.indirect = features.has(Features::INDIRECT);
+        self.aim();
+    }
+
+    /// Stores to memory go to the rings of now.
+    fn aim(&self) {
+        let params = (0..self.sizes.len()).map(|queue| self.driver.params(queue)).collect();
         *self.target.queues.lock().unwrap_or_else(PoisonError::into_inner) = params;
     }
 
     fn offer(&mut self, queue: usize, garbage: u32, indirect: bool) {
+        let indirect = indirect && self.indirect;
         let (target, queue) = (self.target, self.driver.queue(queue));
         let most = if indirect { 16 } else { queue.free() };
         if most > 0 {
@@ -147,9 +169,17 @@ impl Attacker<'_> {
         }
     }
 
-    fn write_selected(&mut self, queue: u8, register: u32) {
-        let queue = usize::from(queue) % self.sizes.len();
-        self.driver.transport().write(VIRTIO_MMIO_QUEUE_SEL, queue as u32);
-        self.driver.transport().write(register, 1);
+    /// Leaves the device a moment to come so far.
+    fn collect(&mut self, queue: usize) {
+        let queue = self.driver.queue(queue);
+        for _ in 0..MOMENT {
+            if queue.pop_used().is_some() {
+                break;
+            }
+            std::thread::yield_now();
+        }
+        while queue.pop_used().is_some() {}
+        // True when there is more: that can wait.
+        let _ = queue.enable_interrupts();
     }
 }

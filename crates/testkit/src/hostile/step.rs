@@ -21,7 +21,8 @@ pub(super) enum Step {
         rings: u8,
         size: u16,
     },
-    /// A chain that is in order but for its payload, see [`Arena`](crate::garbage::Arena).
+    /// A chain that is in order but for its payload, see [`Arena`](crate::garbage::Arena); indirect if
+    /// that was chosen.
     Offer {
         queue: u8,
         garbage: u32,
@@ -103,18 +104,18 @@ fn start() -> impl Strategy<Value = Step> {
 fn step() -> impl Strategy<Value = Step> {
     let queue = || 0..4u8;
     prop_oneof![
-        4 => start(),
+        5 => start(),
         24 => (queue(), any::<u32>(), any::<bool>())
             .prop_map(|(queue, garbage, indirect)| Step::Offer { queue, garbage, indirect }),
         16 => (queue(), any::<bool>()).prop_map(|(queue, trapped)| Step::Kick { queue, trapped }),
         12 => queue().prop_map(|queue| Step::Collect { queue }),
-        16 => poke().prop_map(Step::Poke),
+        6 => poke().prop_map(Step::Poke),
         4 => (register(), value(), width())
             .prop_map(|(offset, value, width)| Step::Write { offset, value: value as u32, width }),
         1 => select(vec![0u32, 1, 3, 11, 15, 0x40, 0x80, 0x8f])
             .prop_map(|value| Step::Write { offset: STATUS, value, width: 4 }),
         4 => (register(), width()).prop_map(|(offset, width)| Step::Read { offset, width }),
-        2 => queue().prop_map(|queue| Step::ResetQueue { queue }),
+        1 => queue().prop_map(|queue| Step::ResetQueue { queue }),
         2 => queue().prop_map(|queue| Step::RenewQueue { queue }),
     ]
 }
@@ -128,12 +129,12 @@ fn place() -> impl Strategy<Value = Place> {
     let offset = || prop_oneof![0..16u16, any::<u16>()];
     let index = prop_oneof![0..8u16, any::<u16>()];
     prop_oneof![
-        6 => (queue(), index, select(vec![0, 8, 12, 14]))
+        3 => (queue(), index, select(vec![0, 8, 12, 14]))
             .prop_map(|(queue, index, field)| Place::Descriptor { queue, index, field }),
-        4 => (queue(), offset()).prop_map(|(queue, offset)| Place::DriverArea { queue, offset }),
+        2 => (queue(), offset()).prop_map(|(queue, offset)| Place::DriverArea { queue, offset }),
         1 => (queue(), offset()).prop_map(|(queue, offset)| Place::DeviceArea { queue, offset }),
         3 => offset().prop_map(|offset| Place::Table { offset }),
-        3 => any::<u32>().prop_map(|offset| Place::Payload { offset }),
+        6 => any::<u32>().prop_map(|offset| Place::Payload { offset }),
     ]
 }
 
