@@ -12,7 +12,7 @@ pub(crate) const PAGE: usize = 4096;
 
 /// The device's threads change the registers first and the page right after: a page that is behind for
 /// longer is wrong.
-const PATIENCE: Duration = Duration::from_secs(2);
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The register file that a slot shares with its latest transport; empty in the hands of an earlier one,
 /// and once the device is unplugged.

@@ -21,6 +21,7 @@ const TEMPLATES: &[(&str, &str)] = &[
     ("src/backend/mod.rs", include_str!("../templates/new-device/src/backend/mod.rs")),
     ("src/backend/in_memory.rs", include_str!("../templates/new-device/src/backend/in_memory.rs")),
     ("tests/guest.rs", include_str!("../templates/new-device/tests/guest.rs")),
+    ("tests/suites.rs", include_str!("../templates/new-device/tests/suites.rs")),
 ];
 
 /// Where the workspace lists its devices, one a line.

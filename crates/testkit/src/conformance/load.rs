@@ -18,7 +18,7 @@ use crate::{Guest, RawDriver, Slot, Socket};
 /// as it likes, for input that does not come.
 const QUIET: Duration = Duration::from_millis(2);
 /// The interrupt for what has come back is there by then.
-const ANNOUNCED: Duration = Duration::from_secs(5);
+const ANNOUNCED: Duration = Duration::from_secs(30);
 /// Chains that are offered to each queue at once.
 const CHAINS: usize = 12;
 /// Bytes of a table of indirect descriptors.
