@@ -54,8 +54,8 @@ pub trait Vm: Send {
     ) -> Result<(), HvError>;
 
     /// From now on stores that lie in the `len` bytes at `address` may be delayed: they come out of
-    /// [`Vcpu::run`] in order, and no later than the next other exit of any vCPU. For registers that mean
-    /// nothing before another one is written.
+    /// [`Vcpu::run`] in order, and no later than the next other exit of any vCPU (an offloaded write is
+    /// none). For registers that mean nothing before another one is written.
     ///
     /// # Errors
     /// [`HvError::is_unsupported`] where stores are never delayed (so says the method as it stands here):
