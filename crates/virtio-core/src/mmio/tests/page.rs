@@ -7,6 +7,7 @@ use cubie_mmio_bus::{MemoryPage, MmioDevice};
 use proptest::prelude::*;
 
 use super::{Bench, STATUS, VERSION_1};
+use crate::Features;
 
 const INTERRUPT_STATUS: u64 = 0x60;
 const INTERRUPT_ACK: u64 = 0x64;
@@ -15,7 +16,7 @@ const CONFIG: u64 = 0x100;
 
 pub(super) struct Shared {
     pub(super) bench: Bench,
-    page: Arc<MemoryPage>,
+    pub(super) page: Arc<MemoryPage>,
 }
 
 impl Shared {
@@ -34,8 +35,8 @@ impl Shared {
 #[derive(Clone, Debug)]
 pub(super) enum Event {
     Write(u64, Vec<u8>),
-    /// The driver goes on to FEATURES_OK, with queues to be set up.
-    Negotiate,
+    /// The driver goes on to FEATURES_OK with these, and has queues to set up.
+    Negotiate(u64),
     Drive,
     /// The device changes its configuration space.
     Change(u8),
@@ -52,7 +53,8 @@ pub(super) fn event() -> impl Strategy<Value = Event> {
         6 => (register, value).prop_map(|(at, value)| Event::Write(at, value.to_le_bytes().into())),
         1 => (0..0x110u64, prop::collection::vec(any::<u8>(), 1..=8))
             .prop_map(|(at, data)| Event::Write(at, data)),
-        2 => Just(Event::Negotiate),
+        2 => prop::sample::select(vec![0, Features::RING_RESET.0])
+            .prop_map(|chosen| Event::Negotiate(VERSION_1 | chosen)),
         2 => Just(Event::Drive),
         1 => any::<u8>().prop_map(Event::Change),
         1 => Just(Event::UsedBuffers),
@@ -64,7 +66,7 @@ pub(super) fn happen(bench: &mut Bench, event: &Event) {
         // Four bytes of space are there to be written.
         Event::Write(at, data) if *at + data.len() as u64 > CONFIG + 4 => {}
         Event::Write(at, data) => bench.write(*at, data),
-        Event::Negotiate => bench.negotiate(VERSION_1),
+        Event::Negotiate(features) => bench.negotiate(*features),
         Event::Drive => bench.drive(),
         Event::Change(to) => bench.config.update(|bytes| bytes.fill(*to)),
         Event::UsedBuffers => {
