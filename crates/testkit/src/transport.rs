@@ -46,6 +46,14 @@ impl RegisterTransport {
         self.registers.write_bytes(offset, data);
     }
 
+    /// Says whether the selected queue is in use; 0 takes it back.
+    fn use_register(&self) -> u32 {
+        match self.requires_legacy_layout() {
+            true => VIRTIO_MMIO_QUEUE_PFN,
+            false => VIRTIO_MMIO_QUEUE_READY,
+        }
+    }
+
     fn write64(&mut self, low: u32, high: u32, value: u64) {
         self.write(low, value as u32);
         self.write(high, (value >> 32) as u32);
@@ -133,23 +141,15 @@ impl Transport for RegisterTransport {
         self.write(VIRTIO_MMIO_QUEUE_READY, 1);
     }
 
-    /// Resets the device: without the feature RING_RESET, which these drivers do not know, nothing less
-    /// stops a queue that runs, and they call this to free the ring (VIRTIO 1.4 §2.6.1, §3.3.1).
     fn queue_unset(&mut self, queue: u16) {
-        if self.requires_legacy_layout() {
-            self.write(VIRTIO_MMIO_QUEUE_SEL, queue.into());
-            self.write(VIRTIO_MMIO_QUEUE_PFN, 0);
-        } else {
-            self.set_status(DeviceStatus::empty());
-        }
+        let register = self.use_register();
+        self.write(VIRTIO_MMIO_QUEUE_SEL, queue.into());
+        self.write(register, 0);
     }
 
     fn queue_used(&mut self, queue: u16) -> bool {
+        let register = self.use_register();
         self.write(VIRTIO_MMIO_QUEUE_SEL, queue.into());
-        let register = match self.requires_legacy_layout() {
-            true => VIRTIO_MMIO_QUEUE_PFN,
-            false => VIRTIO_MMIO_QUEUE_READY,
-        };
         self.read(register) != 0
     }
 
