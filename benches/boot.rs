@@ -8,16 +8,12 @@
 mod figures;
 #[cfg(target_arch = "aarch64")]
 mod guests;
+#[cfg(not(target_arch = "aarch64"))]
+mod lab;
 
 #[cfg(not(target_arch = "aarch64"))]
 fn main() -> anyhow::Result<()> {
-    use cubie_armlab::Machine;
-    use cubie_armlab::relay::{self, Program};
-    relay::build(Program::Example("cubietruck-vm"))?;
-    let machine = Machine { icount: true, ..Machine::from_env()? };
-    let status = relay::run(Program::Bench("boot"), &machine, &[])?;
-    anyhow::ensure!(status.success(), "the measurement failed: {status}");
-    Ok(())
+    lab::run("boot")
 }
 
 #[cfg(target_arch = "aarch64")]

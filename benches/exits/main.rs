@@ -10,6 +10,9 @@ mod figures;
 #[cfg(target_arch = "aarch64")]
 #[path = "../guests/mod.rs"]
 mod guests;
+#[cfg(not(target_arch = "aarch64"))]
+#[path = "../lab/mod.rs"]
+mod lab;
 #[cfg(target_arch = "aarch64")]
 mod session;
 #[cfg(target_arch = "aarch64")]
@@ -19,13 +22,7 @@ mod work;
 
 #[cfg(not(target_arch = "aarch64"))]
 fn main() -> anyhow::Result<()> {
-    use cubie_armlab::Machine;
-    use cubie_armlab::relay::{self, Program};
-    relay::build(Program::Example("cubietruck-vm"))?;
-    let machine = Machine { icount: true, ..Machine::from_env()? };
-    let status = relay::run(Program::Bench("exits"), &machine, &[])?;
-    anyhow::ensure!(status.success(), "the measurement failed: {status}");
-    Ok(())
+    lab::run("exits")
 }
 
 #[cfg(target_arch = "aarch64")]
