@@ -14,16 +14,17 @@ pub(crate) struct Guest {
 }
 
 impl Guest {
-    /// Starts one, and says what KVM has counted until its init.
-    pub(crate) fn boot(command: &mut Command) -> anyhow::Result<(Self, Counters)> {
+    /// Starts one, and says what KVM has counted until its init, and until its prompt.
+    pub(crate) fn boot(command: &mut Command) -> anyhow::Result<(Self, [Counters; 2])> {
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
         let input = child.stdin.take().context("a pipe")?;
         let output = BufReader::new(child.stdout.take().context("a pipe")?);
         let mut guest = Self { child, input, output };
         guest.expect(INIT)?;
-        let counters = guest.counters()?;
+        let init = guest.counters()?;
         guest.expect("/root # ")?;
-        Ok((guest, counters))
+        let prompt = guest.counters()?;
+        Ok((guest, [init, prompt]))
     }
 
     pub(crate) fn counters(&self) -> anyhow::Result<Counters> {

@@ -58,10 +58,11 @@ impl fmt::Display for Side {
 
 type Line = (&'static str, &'static str, fn(&Costs) -> f64);
 
-const LINES: [Line; 13] = [
+const LINES: [Line; 14] = [
     ("boot: exits for MMIO to user space", "exits", |c| c.boot.user),
     ("boot: exits for MMIO in the kernel", "exits", |c| c.boot.kernel),
     ("boot: exits", "exits", |c| c.boot.exits),
+    ("to the prompt: exits for MMIO to user space", "exits", |c| c.prompt.user),
     ("4 KiB read: exits for MMIO to user space", "exits", |c| c.read.user),
     ("4 KiB read: exits for MMIO in the kernel", "exits", |c| c.read.kernel),
     ("4 KiB read: exits", "exits", |c| c.read.exits),

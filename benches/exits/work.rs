@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use anyhow::{Context, ensure};
 
+use crate::guests::Counters;
 use crate::session::Guest;
 
 /// Bytes of the disk.
@@ -46,6 +47,8 @@ impl Cost {
 pub(crate) struct Costs {
     /// From the start to init: exits only.
     pub(crate) boot: Cost,
+    /// From the start to the prompt, when all drivers are at work: exits only.
+    pub(crate) prompt: Cost,
     /// A read of 4 KiB from the disk, one after the other.
     pub(crate) read: Cost,
     /// An echo request of the guest and its answer.
@@ -53,21 +56,26 @@ pub(crate) struct Costs {
 }
 
 pub(crate) fn measure(command: &mut Command) -> anyhow::Result<Costs> {
-    let (mut guest, boot) = Guest::boot(command)?;
-    let boot = Cost {
-        instructions: f64::NAN,
-        exits: boot.get("exits")?,
-        user: boot.get("mmio_exit_user")?,
-        kernel: boot.get("mmio_exit_kernel")?,
-        interrupts: f64::NAN,
-    };
+    let (mut guest, [boot, prompt]) = Guest::boot(command)?;
+    let (boot, prompt) = (exits(&boot)?, exits(&prompt)?);
     guest.run("modprobe virtio_pci; while [ ! -e /dev/vda -o ! -e /sys/class/net/eth0 ]; do sleep 0.1; done")?;
     host(&format!("ip addr add 10.79.0.1/24 dev {TAP} && ip link set {TAP} up"))?;
     guest.run("ip addr add 10.79.0.2/24 dev eth0 && ip link set eth0 up")?;
     let read =
         each(&mut guest, |n| format!("dd if=/dev/vda of=/dev/null bs=4k count={n} iflag=direct"))?;
     let ping = each(&mut guest, |n| format!("ping -A -q -c {n} 10.79.0.1"))?;
-    Ok(Costs { boot, read, ping })
+    Ok(Costs { boot, prompt, read, ping })
+}
+
+/// All that counters since a guest's start tell.
+fn exits(counters: &Counters) -> anyhow::Result<Cost> {
+    Ok(Cost {
+        instructions: f64::NAN,
+        exits: counters.get("exits")?,
+        user: counters.get("mmio_exit_user")?,
+        kernel: counters.get("mmio_exit_kernel")?,
+        interrupts: f64::NAN,
+    })
 }
 
 /// The cost of one piece of the work that `command` does so many times.
