@@ -8,7 +8,7 @@
 //! let disk: DiskOption = "tools.iso,ro".parse()?;
 //! assert!(disk.read_only);
 //! let network: NetworkOption = "mode=tap,tapif=tap0,trans=mmio".parse()?;
-//! assert_eq!(network, NetworkOption::Tap { name: Some("tap0".into()), mac: None });
+//! assert_eq!(network, NetworkOption::Tap { name: Some("tap0".into()), mac: None, pairs: 1 });
 //! assert_eq!("2G".parse(), Ok(MemorySize(2 << 30)));
 //! # Ok::<(), String>(())
 //! ```
@@ -45,7 +45,7 @@ impl FromStr for DiskOption {
     }
 }
 
-/// A network: `mode=tap[,tapif=NAME][,guest_mac=MAC]`, or `none`.
+/// A network: `mode=tap[,tapif=NAME][,guest_mac=MAC][,mq=PAIRS]`, or `none`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NetworkOption {
     /// No network card.
@@ -56,6 +56,8 @@ pub enum NetworkOption {
         name: Option<String>,
         /// The guest's address; one is made where none is given.
         mac: Option<Mac>,
+        /// Pairs of queues, each with a thread: 1 to 256.
+        pairs: usize,
     },
 }
 
@@ -66,7 +68,7 @@ impl FromStr for NetworkOption {
         if text == "none" {
             return Ok(Self::None);
         }
-        let (mut mode, mut name, mut mac) = (None, None, None);
+        let (mut mode, mut name, mut mac, mut mq) = (None, None, None, None);
         for option in text.split(',') {
             match option.split_once('=') {
                 Some(("mode", value)) => mode = Some(value),
@@ -74,17 +76,22 @@ impl FromStr for NetworkOption {
                 Some(("guest_mac", value)) => {
                     mac = Some(value.parse().map_err(|e| format!("guest_mac: {e}"))?);
                 }
+                Some(("mq", value)) => {
+                    let pairs = value.parse().ok().filter(|pairs| (1..=256).contains(pairs));
+                    mq = Some(pairs.ok_or("mq: give 1 to 256 pairs of queues")?);
+                }
                 Some(("trans", "mmio")) => {}
                 _ => {
-                    let known = "mode=tap, tapif=NAME, guest_mac=MAC, trans=mmio";
+                    let known = "mode=tap, tapif=NAME, guest_mac=MAC, mq=PAIRS, trans=mmio";
                     return Err(format!("unknown network option «{option}»: there are {known}"));
                 }
             }
         }
         match mode {
-            Some("tap") => Ok(Self::Tap { name, mac }),
-            Some("none") if name.is_some() || mac.is_some() => {
-                Err("mode=none has no card: leave out tapif and guest_mac, or give mode=tap".into())
+            Some("tap") => Ok(Self::Tap { name, mac, pairs: mq.unwrap_or(1) }),
+            Some("none") if name.is_some() || mac.is_some() || mq.is_some() => {
+                let what = "tapif, guest_mac and mq";
+                Err(format!("mode=none has no card: leave out {what}, or give mode=tap"))
             }
             Some("none") => Ok(Self::None),
             Some(other) => Err(format!("unknown mode «{other}»: there are tap and none")),
@@ -128,6 +135,10 @@ mod tests {
         assert!(network("mode=tap,guest_mac=1").contains("guest_mac"));
         assert!(network("mode=none,tapif=x").contains("leave out tapif"));
         assert!(network("guest_mac=02:00:5e:10:00:01,mode=none").contains("guest_mac"));
+        assert!(network("mode=none,mq=2").contains("mq"));
+        for mq in ["0", "257", "-1", ""] {
+            assert!(network(&format!("mode=tap,mq={mq}")).contains("1 to 256"));
+        }
         assert!(network("mode=tap,mtu=9000").contains("«mtu=9000»"));
         assert!(memory("5T").contains("«T»"));
         assert!(memory("G").contains("number"));

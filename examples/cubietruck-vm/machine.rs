@@ -15,7 +15,7 @@ use cubie::console::{Messages, Resizer, Terminal, TerminalEvent};
 use cubie::hv::Gic;
 use cubie::kvm::{GuestMode, Kvm, VmConfig};
 use cubie::lkvm::{DiskOption, NetworkOption};
-use cubie::net::{Mac, Net, Tap};
+use cubie::net::{Mac, Net, Tap, TapError};
 use cubie::rng::{HostEntropy, Rng};
 use cubie::virtio::{Features, Interface, VirtioDevice};
 use cubie::vmm::loader::{FileError, KERNEL_LIMIT, Kernel, read_file};
@@ -165,11 +165,12 @@ fn add_networks(devices: &mut Devices, cli: &Cli) -> anyhow::Result<Vec<String>>
     // Each card has its tap's name in its address, so that VMs of one name differ on a bridge.
     let made = |tap: &Tap| Mac::made_from(&format!("{} {}", cli.name, tap.name()));
     for network in &cli.network {
-        if let NetworkOption::Tap { name, mac } = network {
-            let tap = Tap::open(name.as_deref()).context("--network mode=tap,tapif=NAME")?;
-            names.push(tap.name().to_owned());
-            let mac = mac.unwrap_or_else(|| made(&tap));
-            devices.push(Box::new(Net::new(tap, mac)));
+        if let NetworkOption::Tap { name, mac, pairs } = network {
+            let taps =
+                open_tap(name.as_deref(), *pairs).context("--network mode=tap,tapif=NAME")?;
+            names.push(taps[0].name().to_owned());
+            let mac = mac.unwrap_or_else(|| made(&taps[0]));
+            devices.push(Box::new(Net::with_pairs(taps, mac).context("--network mq=PAIRS")?));
         }
     }
     if cli.network.is_empty() {
@@ -183,6 +184,14 @@ fn add_networks(devices: &mut Devices, cli: &Cli) -> anyhow::Result<Vec<String>>
         }
     }
     Ok(names)
+}
+
+/// One end for each pair of queues. A tap that somebody has made for one queue stays one.
+fn open_tap(name: Option<&str>, pairs: usize) -> Result<Vec<Tap>, TapError> {
+    match pairs {
+        1 => Ok(vec![Tap::open(name)?]),
+        _ => Tap::open_queues(name, pairs),
+    }
 }
 
 /// The one line before the guest speaks.

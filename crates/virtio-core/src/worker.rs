@@ -43,6 +43,10 @@ pub trait Handler: Send + 'static {
     /// What to wait for. Asked once, when the worker starts.
     fn sources(&self) -> Vec<Source>;
 
+    /// All sources are waited for from now on. On the thread that starts the worker, before anything else: what
+    /// this does is done when the device has started.
+    fn begin(&mut self) {}
+
     /// Source `token` is ready. Edge triggered: serve until there is no more, since another call comes
     /// only with new events. Never waits for the guest, a person or the network: the device cannot be
     /// stopped meanwhile. Called once for each source at the start, ready or not, for what was there
@@ -121,7 +125,10 @@ impl<H: Handler> Loop<H> {
         let id = manager.add_subscriber(Subscriber { handler, stop, ended: false, refused: None });
         let mut this = Self { manager, id };
         match this.subscriber().refused.take() {
-            None => Ok(this),
+            None => {
+                this.subscriber().handler.begin();
+                Ok(this)
+            }
             Some(error) => Err((error, this.into_handler())),
         }
     }
@@ -226,6 +233,24 @@ mod tests {
         assert_eq!(told.recv_timeout(DEADLINE), Ok(5));
         drop(running);
         assert!(told.recv_timeout(DEADLINE).is_err(), "dropping ends the thread and the handler");
+    }
+
+    #[test]
+    fn a_handler_has_begun_when_its_worker_is_there() {
+        struct Begins(EventFd, Sender<thread::ThreadId>);
+        impl Handler for Begins {
+            fn sources(&self) -> Vec<Source> {
+                vec![Source::readable(&self.0, 0)]
+            }
+            fn begin(&mut self) {
+                self.1.send(thread::current().id()).unwrap();
+            }
+            fn ready(&mut self, _token: u32) {}
+        }
+        let (sender, told) = channel();
+        let handler = Begins(EventFd::new(0).unwrap(), sender);
+        let _running = spawn("begins", handler).map_err(|(e, _)| e).unwrap();
+        assert_eq!(told.try_recv(), Ok(thread::current().id()));
     }
 
     #[test]

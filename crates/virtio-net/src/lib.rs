@@ -1,10 +1,11 @@
-//! The virtio network card (VIRTIO 1.4 §5.1), with one pair of queues.
+//! The virtio network card (VIRTIO 1.4 §5.1), with one pair of queues or several.
 //!
 //! For machines whose guest needs a network, and for whoever has another kind of cable for it. The
 //! card moves frames between two queues and a [`NetBackend`], straight between guest memory and the
 //! host: one system call a frame.
 //!
 //! * [`Net`]: the card. [`Drops`] counts what does not get through.
+//! * [`Net::with_pairs`]: a card with several pairs, each with a thread and a host end of its own.
 //! * [`NetBackend`]: the host's end of the cable, to be implemented by anybody. There are [`Tap`] for
 //!   the host's network and [`Loopback`] for tests and closed circles.
 //! * [`NetHeader`]: what precedes a frame. The card checks it in both directions, so that a host end
@@ -14,10 +15,14 @@
 //! # Life of a card
 //!
 //! 1. The host end is made, and a [`Net`] with it and an address.
-//! 2. The guest's driver starts it: a worker of its own owns both queues and the host end.
+//! 2. The guest's driver starts it: each pair of queues gets a worker, which owns them and their host end,
+//!    and the control queue gets one.
 //! 3. A frame waits at the host until the guest offers a buffer, and in the ring until the host has
 //!    room. One that cannot be right, or does not fit, is dropped and counted, and nothing else is.
-//! 4. The guest resets the card: the host end is parked until the next start, frames and all.
+//! 4. The driver commands how many pairs it wants to use. The control queue's worker posts that on a board
+//!    before all pairs, rings their bells, and answers when each has said that it acts by it: no lock and
+//!    no question on the road of a frame.
+//! 5. The guest resets the card: the host ends are parked until the next start, frames and all.
 //!
 //! ```
 //! use std::time::Duration;
@@ -37,14 +42,18 @@
 //! ```
 
 mod backend;
+mod board;
+mod control;
 mod device;
 mod drops;
-mod handler;
 mod mac;
+mod pair;
+mod parts;
 mod protocol;
+mod settings;
 
 pub use backend::{Loopback, NetBackend, Received, Tap, TapError};
-pub use device::Net;
+pub use device::{Net, PairsError};
 pub use drops::Drops;
 pub use mac::{Mac, MacError};
 pub use protocol::NetHeader;

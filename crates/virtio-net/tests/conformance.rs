@@ -6,3 +6,13 @@ cubie_testkit::conformance!(|| Box::new(Net::new(
     Loopback::new().unwrap(),
     Mac::made_from("test")
 )));
+
+/// A card with more than one pair.
+mod several_pairs {
+    use super::*;
+
+    cubie_testkit::conformance!(|| {
+        let ends = (0..3).map(|_| Loopback::new().unwrap()).collect();
+        Box::new(Net::with_pairs(ends, Mac::made_from("test")).unwrap())
+    });
+}

@@ -65,8 +65,8 @@ fn the_driver_finds_the_address_and_a_link_that_is_up() {
 }
 
 #[test]
-fn a_card_offers_an_address_and_a_link_and_nothing_else() {
-    assert_eq!(card().0.features(), Features(1 << 5 | 1 << 16));
+fn a_card_offers_an_address_a_link_and_a_control_queue_and_nothing_else() {
+    assert_eq!(card().0.features(), Features(1 << 5 | 1 << 16 | 1 << 17));
 }
 
 #[test]

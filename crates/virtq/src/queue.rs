@@ -96,6 +96,11 @@ impl Virtqueue {
         &self.kick
     }
 
+    /// Which queue of its device.
+    pub fn index(&self) -> u16 {
+        self.index
+    }
+
     /// Number of descriptors.
     pub fn size(&self) -> u16 {
         self.params.size

@@ -25,7 +25,7 @@ pub enum Received {
     Lost,
 }
 
-/// The host's end of a network cable.
+/// The host's end of a network cable, for one pair of queues: a card with several has as many ends.
 ///
 /// Owned by the card's worker while the device runs, by the device otherwise. No method blocks.
 pub trait NetBackend: Send + 'static {
@@ -48,5 +48,13 @@ pub trait NetBackend: Send + 'static {
     /// without what they need, such as segmentation without checksums (VIRTIO 1.4 §5.1.3.1). Asked once.
     fn offloads(&self) -> Features {
         Features::default()
+    }
+
+    /// Whether the driver uses the pair of queues that this is the end of: if not, the host should leave
+    /// frames to the other ends of the same cable. With `true` before the worker begins to wait for
+    /// [`NetBackend::ready_fd`], and then as the driver wishes. After an error nothing has changed.
+    fn set_active(&mut self, active: bool) -> io::Result<()> {
+        let _ = active;
+        Ok(())
     }
 }

@@ -2,6 +2,8 @@
 //! (Linux, Documentation/networking/tuntap.rst).
 #![expect(unsafe_code, reason = "interfaces are made and set up by ioctls on struct ifreq")]
 
+mod error;
+
 use std::ffi::CStr;
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -14,6 +16,7 @@ use libc::{Ioctl, ifreq};
 
 use super::{NetBackend, Received};
 use crate::NetHeader;
+pub use error::TapError;
 
 const DEVICE: &str = "/dev/net/tun";
 /// What the kernel makes the first free name of.
@@ -21,41 +24,8 @@ const ANY_NAME: &str = "cubie%d";
 /// Ethernet frames, with a virtio header in front and nothing else.
 const FLAGS: i32 = libc::IFF_TAP | libc::IFF_NO_PI | libc::IFF_VNET_HDR;
 
-/// Why there is no tap.
-#[derive(Debug, thiserror::Error)]
-pub enum TapError {
-    /// The kernel cannot make taps, or the device was not given to this container.
-    #[error("{DEVICE} is missing: load the kernel's module with `modprobe tun`")]
-    Missing,
-    /// The device may not be opened.
-    #[error("{DEVICE} may not be opened: run as root, or get the right to read and write it")]
-    Device,
-    /// A name that no interface can have.
-    #[error("«{0}» cannot be an interface's name: give 1 to 15 letters, digits, `-`, `_` or `.`")]
-    Name(String),
-    /// Somebody else's end of the cable is plugged in already.
-    #[error("the tap {0} is in use by another program: end that, or take another tap")]
-    Busy(String),
-    /// An interface that is something else.
-    #[error("{0} is a network interface, but not a tap (with one queue): take another name")]
-    NotATap(String),
-    /// Neither root nor the owner of such a tap.
-    #[error(
-        "not permitted to use a tap called {0}: run as root, or have root run \
-         `ip tuntap add dev {0} mode tap user $USER && ip link set {0} up`"
-    )]
-    NotPermitted(String),
-    /// Something else.
-    #[error("cannot {what} the tap: {source}")]
-    Host {
-        /// What failed.
-        what: &'static str,
-        /// How.
-        source: io::Error,
-    },
-}
-
-/// A tap, up and non-blocking. It vanishes with this value, unless somebody had made it persistent.
+/// A tap, up and non-blocking, or one queue of a tap that has several. It vanishes with the last of these
+/// values, unless somebody had made it persistent.
 ///
 /// The kernel is told that the guest takes plain frames only, so that it never hands over one longer
 /// than the interface's MTU and a VLAN header ask for. One that is longer than the guest's buffer
@@ -64,22 +34,45 @@ pub enum TapError {
 pub struct Tap {
     file: File,
     name: String,
+    /// The kernel puts frames into this queue.
+    attached: bool,
 }
 
 impl Tap {
     /// Attaches to the tap `name`, or makes it: that takes root (`CAP_NET_ADMIN`). Without a name the
     /// kernel chooses one. An interface that is down is brought up if that is permitted.
     pub fn open(name: Option<&str>) -> Result<Self, TapError> {
-        let name = name.unwrap_or(ANY_NAME);
+        let tap = Self::attach(name.unwrap_or(ANY_NAME), FLAGS)?;
+        tap.bring_up().map_err(|source| TapError::Host { what: "bring up", source })?;
+        Ok(tap)
+    }
+
+    /// As [`Tap::open`], with so many queues, or one if that is none: one for each pair of queues of a card. The kernel spreads
+    /// the host's frames over those that the driver uses, and puts what belongs to one that the guest sends
+    /// into the same queue. A tap that is there already must have been made with `multi_queue`.
+    pub fn open_queues(name: Option<&str>, queues: usize) -> Result<Vec<Self>, TapError> {
+        let flags = FLAGS | libc::IFF_MULTI_QUEUE;
+        let first = Self::attach(name.unwrap_or(ANY_NAME), flags)?;
+        let mut taps = vec![first];
+        while taps.len() < queues {
+            let mut tap = Self::attach(&taps[0].name, flags)?;
+            // Nobody has asked for more than one yet.
+            tap.set_active(false).map_err(|source| TapError::Host { what: "set up", source })?;
+            taps.push(tap);
+        }
+        taps[0].bring_up().map_err(|source| TapError::Host { what: "bring up", source })?;
+        Ok(taps)
+    }
+
+    fn attach(name: &str, flags: i32) -> Result<Self, TapError> {
         let mut request = request(name).ok_or_else(|| TapError::Name(name.into()))?;
         let file = open_device()?;
-        request.ifr_ifru.ifru_flags = FLAGS as libc::c_short;
+        request.ifr_ifru.ifru_flags = flags as libc::c_short;
         // SAFETY: TUNSETIFF reads and writes a struct ifreq, which this is.
         check(unsafe { libc::ioctl(file.as_raw_fd(), libc::TUNSETIFF, &raw mut request) })
-            .map_err(|error| refused(name, error))?;
-        let tap = Self { file, name: name_in(&request) };
+            .map_err(|error| TapError::refused(name, flags & libc::IFF_MULTI_QUEUE != 0, error))?;
+        let tap = Self { file, name: name_in(&request), attached: true };
         tap.set_up().map_err(|source| TapError::Host { what: "set up", source })?;
-        tap.bring_up().map_err(|source| TapError::Host { what: "bring up", source })?;
         Ok(tap)
     }
 
@@ -156,6 +149,23 @@ impl NetBackend for Tap {
     fn ready_fd(&self) -> BorrowedFd<'_> {
         self.file.as_fd()
     }
+
+    /// A queue that is detached gets no frames, and none can be sent through it. It can be waited for only
+    /// if that began while it was attached.
+    fn set_active(&mut self, active: bool) -> io::Result<()> {
+        if active == self.attached {
+            return Ok(());
+        }
+        let flag = if active { libc::IFF_ATTACH_QUEUE } else { libc::IFF_DETACH_QUEUE };
+        let mut request = request(&self.name).ok_or(io::ErrorKind::InvalidData)?;
+        request.ifr_ifru.ifru_flags = flag as libc::c_short;
+        // SAFETY: TUNSETQUEUE reads a struct ifreq.
+        check(unsafe {
+            libc::ioctl(self.file.as_raw_fd(), libc::TUNSETQUEUE, &raw const request)
+        })?;
+        self.attached = active;
+        Ok(())
+    }
 }
 
 fn open_device() -> Result<File, TapError> {
@@ -166,17 +176,6 @@ fn open_device() -> Result<File, TapError> {
         Some(libc::EACCES | libc::EPERM) => TapError::Device,
         _ => TapError::Host { what: "open", source },
     })
-}
-
-/// What the kernel's refusal of TUNSETIFF means.
-fn refused(name: &str, source: io::Error) -> TapError {
-    match source.raw_os_error() {
-        Some(libc::EBUSY) => TapError::Busy(name.into()),
-        Some(libc::EINVAL | libc::EEXIST) => TapError::NotATap(name.into()),
-        // An administrator's tap has a name of its own.
-        Some(libc::EPERM) => TapError::NotPermitted(name.replace("%d", "0")),
-        _ => TapError::Host { what: "attach to", source },
-    }
 }
 
 /// A request for the interface `name`; `None` if none can be called so.
@@ -240,14 +239,5 @@ mod tests {
         check(unsafe { libc::ioctl(tap.file.as_raw_fd(), libc::TUNGETSNDBUF, &raw mut bound) })
             .unwrap();
         assert_eq!(bound, libc::c_int::MAX);
-    }
-
-    #[test]
-    fn refusals_are_told_apart() {
-        let told = |errno| refused("tap%d", io::Error::from_raw_os_error(errno)).to_string();
-        assert!(told(libc::EBUSY).contains("in use by another program"));
-        assert!(told(libc::EINVAL).contains("not a tap"));
-        assert!(told(libc::EPERM).contains("`ip tuntap add dev tap0 mode tap user $USER &&"));
-        assert!(told(libc::ENOMEM).starts_with("cannot attach to the tap: "));
     }
 }

@@ -1,56 +1,11 @@
-//! Bytes of the network device's specification (VIRTIO 1.4 §5.1).
-
-use std::ops::RangeInclusive;
+//! What precedes a frame (VIRTIO 1.4 §5.1.6).
 
 use cubie_virtio_core::Features;
 use virtio_bindings::virtio_net::*;
 
-use crate::Mac;
-
-/// Index of the queue that brings the guest frames (§5.1.2).
-pub(crate) const RECEIVE: u16 = 0;
-/// Index of the queue that takes the guest's frames (§5.1.2).
-pub(crate) const TRANSMIT: u16 = 1;
-
-/// Bytes of a frame: at least an Ethernet header, at most what §5.1.6.3.1 makes room for.
-pub(crate) const FRAME_LEN: RangeInclusive<usize> = 14..=65_550;
-
-const CSUM: Features = Features::bit(VIRTIO_NET_F_CSUM);
-
-/// What a host end may add to the device, see [`NetBackend::offloads`](crate::NetBackend::offloads).
-const OFFLOADS: Features = CSUM
-    .with(Features::bit(VIRTIO_NET_F_HOST_TSO4))
-    .with(Features::bit(VIRTIO_NET_F_HOST_TSO6))
-    .with(Features::bit(VIRTIO_NET_F_HOST_ECN))
-    .with(Features::bit(VIRTIO_NET_F_HOST_UFO));
-
-/// What of `host`, a host end's promises, a driver is offered: none without those that it needs
-/// (§5.1.3.1).
-pub(crate) fn offloads(host: Features) -> Features {
-    let host = host.and(OFFLOADS);
-    let has = |feature| host.has_bit(feature);
-    let tcp = has(VIRTIO_NET_F_HOST_TSO4) || has(VIRTIO_NET_F_HOST_TSO6);
-    match (has(VIRTIO_NET_F_CSUM), tcp) {
-        (false, _) => Features::default(),
-        (true, false) => host.and(CSUM.with(Features::bit(VIRTIO_NET_F_HOST_UFO))),
-        (true, true) => host,
-    }
-}
-
-/// The features of every card of this crate: it has an address, and tells that its link is up.
-pub(crate) const FEATURES: Features =
-    Features::bit(VIRTIO_NET_F_MAC).with(Features::bit(VIRTIO_NET_F_STATUS));
-
 const NEEDS_CSUM: u8 = VIRTIO_NET_HDR_F_NEEDS_CSUM as u8;
 const GSO_NONE: u8 = VIRTIO_NET_HDR_GSO_NONE as u8;
 const GSO_ECN: u8 = VIRTIO_NET_HDR_GSO_ECN as u8;
-
-/// The configuration: address, and a link that is up (§5.1.4).
-pub(crate) fn config(mac: Mac) -> [u8; 8] {
-    let [a, b, c, d, e, f] = mac.bytes();
-    let [low, high] = (VIRTIO_NET_S_LINK_UP as u16).to_le_bytes();
-    [a, b, c, d, e, f, low, high]
-}
 
 /// `struct virtio_net_hdr_v1`, which precedes every frame (§5.1.6): what is still to be done to it.
 ///
@@ -152,6 +107,7 @@ impl NetHeader {
 
 #[cfg(test)]
 mod tests {
+    use super::super::features::{CSUM, FEATURES, OFFLOADS};
     use super::*;
 
     const TSO4: Features = Features::bit(VIRTIO_NET_F_HOST_TSO4);
@@ -220,20 +176,6 @@ mod tests {
         assert_eq!(checksum.for_host(OFFLOADS), Some(expected));
         let segments = NetHeader { gso_type: VIRTIO_NET_HDR_GSO_TCPV4 as u8, ..checksum };
         assert_eq!(segments.for_host(OFFLOADS), Some(NetHeader { num_buffers: 0, ..segments }));
-    }
-
-    #[test]
-    fn no_offload_is_offered_without_what_it_needs() {
-        let [tso6, ecn, ufo] =
-            [VIRTIO_NET_F_HOST_TSO6, VIRTIO_NET_F_HOST_ECN, VIRTIO_NET_F_HOST_UFO]
-                .map(Features::bit);
-        assert_eq!(offloads(OFFLOADS), OFFLOADS);
-        assert_eq!(offloads(TSO4.with(ufo)), Features::default(), "segments need checksums");
-        assert_eq!(offloads(CSUM.with(ecn).with(ufo)), CSUM.with(ufo), "a mark needs TCP");
-        for tcp in [TSO4, tso6] {
-            assert_eq!(offloads(CSUM.with(ecn).with(tcp)), CSUM.with(ecn).with(tcp));
-        }
-        assert_eq!(offloads(FEATURES.with(CSUM)), CSUM, "the rest is not the host end's affair");
     }
 
     #[test]

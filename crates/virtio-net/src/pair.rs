@@ -1,50 +1,69 @@
-//! Data plane: two queues between kick and interrupt.
+//! Data plane: one pair of queues between kick and interrupt.
 
-use std::io::ErrorKind::WouldBlock;
+use std::io::{self, ErrorKind::WouldBlock};
 
 use cubie_virtio_core::{Features, Handler, QueueState, Source, Virtqueue};
 use cubie_virtq::{Chain, Serve};
 
 use crate::backend::Received;
+use crate::board::Seat;
+use crate::parts::Pair;
 use crate::protocol::FRAME_LEN;
+use crate::settings::Settings;
 use crate::{Drops, NetBackend, NetHeader};
 
-const RECEIVE_KICK: u32 = 0;
-const TRANSMIT_KICK: u32 = 1;
-const HOST: u32 = 2;
+const NEWS: u32 = 0;
+const RECEIVE_KICK: u32 = 1;
+const TRANSMIT_KICK: u32 = 2;
+const HOST: u32 = 3;
 
 /// Serves one pair of queues.
 #[derive(Debug)]
-pub(crate) struct NetHandler<B> {
+pub(crate) struct PairHandler<B> {
     backend: B,
     receive: Virtqueue,
     transmit: Virtqueue,
+    seat: Seat,
     features: Features,
     drops: Drops,
+    /// The driver uses the pair. If not, it is sent nothing, and what it sends all the same is dropped.
+    active: bool,
     /// The host had no room for a frame: it is the next one in the ring still.
     waiting: bool,
 }
 
-impl<B: NetBackend> NetHandler<B> {
+impl<B: NetBackend> PairHandler<B> {
+    /// Serves `pair` for a driver that has negotiated `features`. The host end is in use until the first
+    /// look at what is posted, before which nothing passes.
     pub(crate) fn new(
         backend: B,
-        receive: Virtqueue,
-        transmit: Virtqueue,
+        pair: Pair,
+        seat: Seat,
         features: Features,
         drops: Drops,
     ) -> Self {
-        Self { backend, receive, transmit, features, drops, waiting: false }
+        let Pair { receive, transmit } = pair;
+        Self { backend, receive, transmit, seat, features, drops, active: false, waiting: false }
     }
 
     /// The host end, and how far the queues have got. Frames are in the rings or at the host, never
     /// here.
-    pub(crate) fn park(self) -> (B, Vec<QueueState>) {
-        let Self { backend, receive, transmit, features: _, drops: _, waiting: _ } = self;
-        (backend, vec![receive.state(), transmit.state()])
+    pub(crate) fn park(self) -> (B, [(u16, QueueState); 2]) {
+        let Self { backend, receive, transmit, .. } = self;
+        (backend, [receive, transmit].map(|queue| (queue.index(), queue.state())))
+    }
+
+    /// Acts by what is posted from now on.
+    fn obey(&mut self) {
+        let Self { backend, seat, active, .. } = self;
+        seat.obey(|settings| act(settings, seat.pair(), backend, active));
     }
 
     /// Frames go into the guest's buffers as long as there are both.
     fn receive(&mut self) {
+        if !self.active {
+            return;
+        }
         let Self { backend, receive, features, drops, .. } = self;
         let header_len = NetHeader::len(*features);
         let mut lost = false;
@@ -72,9 +91,13 @@ impl<B: NetBackend> NetHandler<B> {
 
     /// The guest's frames go to the host as long as it has room.
     fn transmit(&mut self) {
-        let Self { backend, transmit, features, drops, waiting, .. } = self;
+        let Self { backend, transmit, features, drops, active, waiting, .. } = self;
         *waiting = false;
         transmit.drain(|mut chain| {
+            if !*active {
+                drops.count_transmit();
+                return Serve::Done(chain, 0);
+            }
             match send_frame(backend, &mut chain, *features) {
                 Sent::Frame => {}
                 Sent::Nothing => {
@@ -86,6 +109,16 @@ impl<B: NetBackend> NetHandler<B> {
             Serve::Done(chain, 0)
         });
     }
+}
+
+fn act<B: NetBackend>(
+    settings: &Settings,
+    pair: u16,
+    backend: &mut B,
+    active: &mut bool,
+) -> io::Result<()> {
+    *active = pair < settings.pairs;
+    backend.set_active(*active)
 }
 
 enum Sent {
@@ -137,17 +170,28 @@ fn receive_frame<B: NetBackend>(
     Some(received)
 }
 
-impl<B: NetBackend> Handler for NetHandler<B> {
+impl<B: NetBackend> Handler for PairHandler<B> {
     fn sources(&self) -> Vec<Source> {
         vec![
+            Source::readable(self.seat.bell(), NEWS),
             Source::readable(self.receive.kick(), RECEIVE_KICK),
             Source::readable(self.transmit.kick(), TRANSMIT_KICK),
             Source::read_write(&self.backend.ready_fd(), HOST),
         ]
     }
 
+    fn begin(&mut self) {
+        self.obey();
+    }
+
     fn ready(&mut self, token: u32) {
         match token {
+            NEWS => {
+                self.obey();
+                // What waited for this.
+                self.receive();
+                self.transmit();
+            }
             RECEIVE_KICK => self.receive(),
             TRANSMIT_KICK => self.transmit(),
             _ => {

@@ -1,0 +1,78 @@
+//! Why there is no tap.
+
+use std::io;
+
+use super::DEVICE;
+
+/// Why there is no tap.
+#[derive(Debug, thiserror::Error)]
+pub enum TapError {
+    /// The kernel cannot make taps, or the device was not given to this container.
+    #[error("{DEVICE} is missing: load the kernel's module with `modprobe tun`")]
+    Missing,
+    /// The device may not be opened.
+    #[error("{DEVICE} may not be opened: run as root, or get the right to read and write it")]
+    Device,
+    /// A name that no interface can have.
+    #[error("«{0}» cannot be an interface's name: give 1 to 15 letters, digits, `-`, `_` or `.`")]
+    Name(String),
+    /// Somebody else's end of the cable is plugged in already.
+    #[error("the tap {0} is in use by another program: end that, or take another tap")]
+    Busy(String),
+    /// An interface that is something else.
+    #[error("{0} is a network interface, but not a tap (with one queue): take another name")]
+    NotATap(String),
+    /// An interface that is something else, or a tap for one queue.
+    #[error(
+        "{0} is a network interface, but not a tap with several queues: take another name, or have root \
+         make it by `ip tuntap add dev {0} mode tap multi_queue user $USER`"
+    )]
+    NotSeveral(String),
+    /// Neither root nor the owner of such a tap.
+    #[error(
+        "not permitted to use a tap called {0}: run as root, or have root run \
+         `ip tuntap add dev {0} mode tap user $USER && ip link set {0} up` (for several queues with \
+         `multi_queue` behind `mode tap`)"
+    )]
+    NotPermitted(String),
+    /// Something else.
+    #[error("cannot {what} the tap: {source}")]
+    Host {
+        /// What failed.
+        what: &'static str,
+        /// How.
+        source: io::Error,
+    },
+}
+
+impl TapError {
+    /// What the kernel's refusal of TUNSETIFF means.
+    pub(super) fn refused(name: &str, several: bool, source: io::Error) -> Self {
+        match source.raw_os_error() {
+            Some(libc::EINVAL | libc::EEXIST) if several => Self::NotSeveral(name.into()),
+            Some(libc::EBUSY) => Self::Busy(name.into()),
+            Some(libc::EINVAL | libc::EEXIST) => Self::NotATap(name.into()),
+            // An administrator's tap has a name of its own.
+            Some(libc::EPERM) => Self::NotPermitted(name.replace("%d", "0")),
+            _ => Self::Host { what: "attach to", source },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refusals_are_told_apart() {
+        let refused = |several, errno| {
+            TapError::refused("tap%d", several, io::Error::from_raw_os_error(errno)).to_string()
+        };
+        let told = |errno| refused(false, errno);
+        assert!(told(libc::EBUSY).contains("in use by another program"));
+        assert!(told(libc::EINVAL).contains("not a tap"));
+        assert!(told(libc::EPERM).contains("`ip tuntap add dev tap0 mode tap user $USER &&"));
+        assert!(refused(true, libc::EINVAL).contains("not a tap with several queues"));
+        assert!(told(libc::ENOMEM).starts_with("cannot attach to the tap: "));
+    }
+}

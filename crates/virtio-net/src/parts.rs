@@ -1,0 +1,123 @@
+//! Which queue is for what, at a start of the card.
+
+use cubie_virtio_core::{Features, QueueState, Queues, StartError, Virtqueue};
+
+use crate::protocol::{self, CTRL_VQ, MQ};
+
+/// One pair of queues.
+#[derive(Debug)]
+pub(crate) struct Pair {
+    pub(crate) receive: Virtqueue,
+    pub(crate) transmit: Virtqueue,
+}
+
+/// The queues that the driver has set up, as far as it may use them.
+#[derive(Debug)]
+pub(crate) struct Parts {
+    /// At least one, and none missing between two.
+    pub(crate) pairs: Vec<Pair>,
+    pub(crate) control: Option<Virtqueue>,
+    /// How far each queue of the card has got, also those that nobody serves.
+    pub(crate) states: Vec<QueueState>,
+    /// The driver has used some of them before.
+    pub(crate) goes_on: bool,
+}
+
+impl Parts {
+    /// Sorts the queues of a card with so many `pairs`, for a driver that has negotiated `features`.
+    pub(crate) fn sort(
+        mut queues: Queues,
+        pairs: usize,
+        features: Features,
+    ) -> Result<Self, StartError> {
+        let count = protocol::control(pairs) as u16 + 1;
+        let all = (0..count).map(|index| match queues.take(index) {
+            Err(StartError::MissingQueue(_)) => Ok(None),
+            queue => queue.map(Some),
+        });
+        let mut all = all.collect::<Result<Vec<_>, StartError>>()?;
+        let states: Vec<_> = all.iter().map(|queue| queue.as_ref().map(Virtqueue::state)).collect();
+        let fresh = QueueState::fresh(features);
+        let known = if features.has(MQ) { pairs } else { 1 };
+        let control = all[protocol::control(known)].take().filter(|_| features.has(CTRL_VQ));
+        let pair = |n| {
+            let [receive, transmit] = [protocol::receive(n), protocol::transmit(n)];
+            Some(Pair { receive: all[receive].take()?, transmit: all[transmit].take()? })
+        };
+        // The driver need not set up all of several pairs.
+        let pairs: Vec<_> = (0..known).map_while(pair).collect();
+        if pairs.is_empty() {
+            let missing = states.iter().position(Option::is_none).unwrap_or_default();
+            return Err(StartError::MissingQueue(missing as u16));
+        }
+        let goes_on = states.iter().flatten().any(|state| *state != fresh);
+        let states = states.into_iter().map(|state| state.unwrap_or(fresh)).collect();
+        Ok(Self { pairs, control, states, goes_on })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+
+    use cubie_virtio_core::{OnFault, QueueResources};
+    use cubie_virtq::QueueParams;
+    use cubie_vm_irq::Interrupt;
+    use vm_memory::{GuestAddress, GuestMemoryMmap};
+    use vmm_sys_util::eventfd::EventFd;
+
+    /// These queues of a card with three pairs, each of which has got as far as its index.
+    fn queues(indexes: &[u16], features: Features) -> Queues {
+        let memory = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), 0x1000)]).unwrap();
+        let memory = Arc::new(memory);
+        let queue = |index: &u16| QueueResources {
+            index: *index,
+            params: QueueParams { size: 1, desc: 0, driver: 0x10, device: 0x20 },
+            state: QueueState { next_avail: *index, next_used: *index },
+            features,
+            kick: EventFd::new(0).unwrap(),
+            interrupt: Interrupt::silent(),
+            fault: OnFault::unheard(),
+            memory: Arc::clone(&memory),
+        };
+        Queues::new(indexes.iter().map(queue).collect())
+    }
+
+    #[test]
+    fn the_driver_may_leave_out_all_but_the_first_pair() {
+        for (there, pairs, control) in [
+            (&[0, 1][..], 1, None),
+            (&[0, 1, 2, 3, 4, 5, 6], 3, Some(6)),
+            (&[0, 1, 2, 3, 5, 6], 2, Some(6)),
+            (&[0, 1, 4, 5, 6], 1, Some(6)),
+        ] {
+            let features = MQ.with(CTRL_VQ);
+            let parts = Parts::sort(queues(there, features), 3, features).unwrap();
+            assert_eq!(parts.pairs.len(), pairs, "{there:?}");
+            assert_eq!(parts.control.map(|queue| queue.index()), control);
+            assert!(parts.goes_on);
+            for (index, state) in (0..).zip(parts.states) {
+                let expected = if there.contains(&index) { index } else { 0 };
+                assert_eq!(state.next_avail, expected, "queue {index} of {there:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn without_its_first_pair_the_card_does_not_start() {
+        for (there, missing) in [(&[][..], 0), (&[0, 2, 3], 1), (&[1, 2, 3], 0)] {
+            let error = Parts::sort(queues(there, MQ), 3, MQ).unwrap_err();
+            assert_eq!(error.to_string(), format!("queue {missing} is not set up"));
+        }
+    }
+
+    #[test]
+    fn a_driver_of_one_pair_has_its_control_queue_behind_it() {
+        let parts = Parts::sort(queues(&[0, 1, 2, 3], CTRL_VQ), 3, CTRL_VQ).unwrap();
+        assert_eq!(parts.pairs.len(), 1);
+        assert_eq!(parts.control.map(|queue| queue.index()), Some(2));
+        let parts = Parts::sort(queues(&[0, 1, 2], MQ), 1, Features::default()).unwrap();
+        assert!(parts.control.is_none(), "it was not negotiated");
+    }
+}

@@ -1,0 +1,4 @@
+//! The card through its control queue: pairs, and what else a driver asks for.
+
+mod driver;
+mod pairs;
