@@ -2,12 +2,14 @@
 
 use std::cell::RefCell;
 use std::ops::Range;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use cubie_virtio_core::VirtioDevice;
 use vm_memory::{GuestAddress, GuestMemoryMmap};
 
 use crate::pool::Pool;
+use crate::registers::lock;
+use crate::session::Journal;
 use crate::{Slot, Socket};
 
 /// First address of guest memory, not 0, as on the boards.
@@ -39,6 +41,8 @@ struct Ram {
     memory: Arc<GuestMemoryMmap>,
     rings: Mutex<Pool>,
     buffers: Mutex<Pool>,
+    /// Of the slots whose sessions are written down.
+    journals: Mutex<Vec<Journal>>,
 }
 
 impl Guest {
@@ -56,6 +60,7 @@ impl Guest {
             memory: Arc::new(memory),
             rings: Mutex::new(Pool::new(RAM_BASE..buffers)),
             buffers: Mutex::new(Pool::new(buffers..border + REGION)),
+            journals: Mutex::default(),
         }));
         guest.enter();
         guest
@@ -111,6 +116,16 @@ impl Guest {
         lock(&self.0.buffers).give(address..address + padded(len));
     }
 
+    /// From now on `journal` hears of buffers that drivers take back.
+    pub(crate) fn tell(&self, journal: Journal) {
+        lock(&self.0.journals).push(journal);
+    }
+
+    /// A driver of `virtio_drivers` is about to take this buffer back.
+    pub(crate) fn takes_buffer(&self, address: u64) {
+        lock(&self.0.journals).iter().for_each(|journal| journal.takes_buffer(address));
+    }
+
     /// Memory for rings, all in the first region.
     pub(crate) fn take_rings(&self, len: u64, align: u64) -> u64 {
         let piece = lock(&self.0.rings).take(len, align);
@@ -124,9 +139,4 @@ impl Guest {
 
 fn padded(len: usize) -> u64 {
     (len as u64).next_multiple_of(BUFFER_ALIGN)
-}
-
-/// A pool is whole between its calls, even when one of them has panicked.
-fn lock(pool: &Mutex<Pool>) -> MutexGuard<'_, Pool> {
-    pool.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -48,6 +48,7 @@ unsafe impl Hal for GuestHal {
 
     unsafe fn unshare(address: PhysAddr, mut buffer: NonNull<[u8]>, direction: BufferDirection) {
         let guest = Guest::current();
+        guest.takes_buffer(address);
         if direction != BufferDirection::DriverToDevice {
             // SAFETY: the caller promises a valid buffer that nobody else accesses meanwhile, and one
             // that is not only readable with the other directions.

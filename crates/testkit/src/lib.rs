@@ -13,6 +13,7 @@
 //! * [`RawDriver`]: any buffers at all, in split rings and packed ones, for what no decent driver does.
 //! * [`conformance!`]: what every device has to do, as a module of tests for one line.
 //! * [`hostile!`]: seeded attacks on a device, which shrink when they succeed.
+//! * [`Slot::transcript`]: what a driver and the device did to each other, in lines to read and to compare.
 //! * [`within`]: ends a test whose driver waits for ever.
 //!
 //! # A test, step by step
@@ -25,6 +26,32 @@
 //!
 //! Guest memory begins at [`RAM_BASE`], not at 0, and has two regions without a gap between them.
 //! Rings lie in the first; buffers begin just before the border, so that chains cross it all the time.
+//!
+//! # What they said to each other
+//!
+//! A slot whose socket was [`Socket::recorded`] writes the session down: register accesses by their
+//! names, kicks, chains as they were lent and what came back in them, interrupts that were taken,
+//! changes of the configuration, and what the test has to add ([`Slot::note`]). [`Slot::transcript`] is
+//! that as text, for a person, or for an expect test:
+//!
+//! ```text
+//! lends  queue 0, chain 0: 16 to read (00 00 00 00 00 00 00 00 03 00 …), 512 to write, 1 to write
+//! kicks  queue 0
+//! takes  queue 0, chain 0: 513 written, 512 at 0 (07 07 07 07 07 07 07 …), 1 at 512 (00)
+//! takes  the interrupt
+//! ```
+//!
+//! Each line is what the *driver* does, and is written when it does that: a chain that came back stands
+//! where the driver took it, however early the device had finished it, and an interrupt where
+//! [`Slot::wait_interrupt`] took it. So the transcript of a driver of one thread that waits for what it
+//! asked for is always the same, and nothing is done on the device's threads. It is not the same where the
+//! driver itself depends on the time: one that polls registers until they change, or leaves a kick out
+//! because the device is still awake.
+//!
+//! Not seen are chains that are taken from [`RawDriver::queue`] itself, what is stored to
+//! [`Slot::kicks`] and read from [`Slot::interrupt`], and changes of a chain after it was lent.
+//!
+//! # A whole test
 //!
 //! ```
 //! use std::time::Duration;
@@ -65,6 +92,7 @@ pub mod hostile;
 mod pool;
 mod raw;
 mod registers;
+mod session;
 mod slot;
 mod socket;
 mod transport;

@@ -12,7 +12,7 @@ use virtio_drivers::transport::{DeviceStatus, Transport};
 use crate::{Guest, RegisterTransport, Slot};
 
 /// QueueReset, which virtio-bindings does not know yet (VIRTIO 1.4 §4.2.2).
-const QUEUE_RESET: u32 = 0xc0;
+pub(crate) const QUEUE_RESET: u32 = 0xc0;
 
 /// A chain that the device has finished with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -160,10 +160,12 @@ impl RawDriver {
     /// When the device broke its ring.
     #[track_caller]
     pub fn used(&mut self, queue: usize) -> Option<Used> {
-        let queue = &mut self.queues[queue].queue;
-        let used = queue.pop_used();
-        assert_eq!(queue.error(), None, "the device broke its ring");
-        used.map(|used| Used { head: used.token.into(), written: used.written })
+        let ring = &mut self.queues[queue].queue;
+        let used = ring.pop_used();
+        assert_eq!(ring.error(), None, "the device broke its ring");
+        let used = used?;
+        self.transport.takes_chain(queue as u32, (used.token, used.written));
+        Some(Used { head: used.token.into(), written: used.written })
     }
 
     /// Waits for the next chain that the device finishes with.

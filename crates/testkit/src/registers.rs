@@ -7,6 +7,8 @@ use cubie_mmio_bus::{MemoryPage, MmioDevice};
 use cubie_virtio_core::{MmioTransport, VirtioDevice};
 use virtio_bindings::virtio_mmio::VIRTIO_MMIO_CONFIG;
 
+use crate::session::Journal;
+
 /// Bytes of a page of registers.
 pub(crate) const PAGE: usize = 4096;
 
@@ -23,11 +25,17 @@ struct File {
     transport: MmioTransport,
     /// Where reads come from, unless they are trapped.
     page: Option<Arc<MemoryPage>>,
+    /// Where a driver's accesses are written down.
+    journal: Option<Journal>,
 }
 
 impl Registers {
-    pub(crate) fn new(transport: MmioTransport, page: Option<Arc<MemoryPage>>) -> Self {
-        let file = File { transport, page };
+    pub(crate) fn new(
+        transport: MmioTransport,
+        page: Option<Arc<MemoryPage>>,
+        journal: Option<Journal>,
+    ) -> Self {
+        let file = File { transport, page, journal };
         Self(Arc::new(Mutex::new(Some(file))))
     }
 
@@ -39,6 +47,20 @@ impl Registers {
     /// Stops the device and takes it out, if it is still there.
     pub(crate) fn unplug(&self) -> Option<Box<dyn VirtioDevice>> {
         lock(&self.0).take().map(|file| file.transport.unplug())
+    }
+
+    /// Where the accesses of this driver are written down, if they are.
+    pub(crate) fn journal(&self) -> Option<Journal> {
+        lock(&self.0).as_ref().and_then(|file| file.journal.clone())
+    }
+
+    /// The 32-bit register at `offset`, as somebody reads it who is no driver.
+    pub(crate) fn look(&self, offset: u64) -> u32 {
+        let mut word = [0; 4];
+        if let Some(file) = &mut *lock(&self.0) {
+            file.read(offset, &mut word);
+        }
+        u32::from_le_bytes(word)
     }
 
     /// The 32-bit register at `offset`.
@@ -56,7 +78,12 @@ impl Registers {
     /// One load of `data.len()` bytes.
     pub(crate) fn read_bytes(&self, offset: u64, data: &mut [u8]) {
         match &mut *lock(&self.0) {
-            Some(file) => file.read(offset, data),
+            Some(file) => {
+                file.read(offset, data);
+                if let Some(journal) = &file.journal {
+                    journal.loaded(offset, data);
+                }
+            }
             None => data.fill(0),
         }
     }
@@ -64,6 +91,9 @@ impl Registers {
     /// One store of `data.len()` bytes.
     pub(crate) fn write_bytes(&self, offset: u64, data: &[u8]) {
         if let Some(file) = &mut *lock(&self.0) {
+            if let Some(journal) = &file.journal {
+                journal.stores(offset, data);
+            }
             file.transport.write(offset, data);
         }
     }
@@ -154,7 +184,7 @@ mod tests {
         let memory = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), 0x1000)]).unwrap();
         let page = Arc::new(MemoryPage::new(PAGE));
         let transport = MmioTransport::new(device, Arc::new(memory), Interrupt::silent()).unwrap();
-        (Registers::new(transport.with_page(page.clone()), Some(page.clone())), page)
+        (Registers::new(transport.with_page(page.clone()), Some(page.clone()), None), page)
     }
 
     fn byte(registers: &Registers, offset: u64) -> u8 {

@@ -10,6 +10,7 @@ use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 use vmm_sys_util::poll::PollContext;
 
 use crate::registers::{PAGE, Registers, lock};
+use crate::session::Journal;
 use crate::{Guest, RegisterTransport, Socket};
 
 /// What a driver can choose from for its rings: all that there is.
@@ -23,11 +24,12 @@ pub struct Slot {
     config: Config,
     line: EventFd,
     kicks: Vec<EventFd>,
+    journal: Option<Journal>,
 }
 
 impl Slot {
     pub(crate) fn new(socket: Socket, device: Box<dyn VirtioDevice>) -> Self {
-        let Socket { guest, interface, trapped } = socket;
+        let Socket { guest, interface, trapped, recorded } = socket;
         let line = EventFd::new(EFD_NONBLOCK).expect("an eventfd for the interrupt");
         let config = device.config().clone();
         let interrupt = Interrupt::new(line.try_clone().expect("the same eventfd"));
@@ -41,8 +43,11 @@ impl Slot {
         }
         let clones = transport.kicks().iter().map(EventFd::try_clone);
         let kicks = clones.collect::<Result<_, _>>().expect("the same eventfds");
-        let registers = Mutex::new(Registers::new(transport, page));
-        Self { guest, registers, config, line, kicks }
+        let memory = guest.memory().clone();
+        let journal = recorded.then(|| Journal::new(memory, config.clone(), interface));
+        journal.iter().for_each(|journal| guest.tell(journal.clone()));
+        let registers = Mutex::new(Registers::new(transport, page, journal.clone()));
+        Self { guest, registers, config, line, kicks, journal }
     }
 
     /// The guest that this slot belongs to.
@@ -60,7 +65,7 @@ impl Slot {
 
     /// A look at the 32-bit register at `offset`, whoever drives the device.
     pub fn register(&self, offset: u32) -> u32 {
-        lock(&self.registers).read(offset.into())
+        lock(&self.registers).look(offset.into())
     }
 
     /// The device's configuration space, to change it from the outside.
@@ -90,12 +95,33 @@ impl Slot {
         poll.add(&self.line, 0).expect("a wait for the interrupt");
         loop {
             if let Ok(times) = self.line.read() {
+                self.journal.iter().for_each(Journal::takes_interrupt);
                 return times;
             }
             let left = end.saturating_duration_since(Instant::now());
             assert!(!left.is_zero(), "no interrupt after {deadline:?}");
             poll.wait_timeout(left).expect("a wait for the interrupt");
         }
+    }
+
+    /// Writes a line into the session: what the host does now, such as `types "hello"`.
+    ///
+    /// # Panics
+    /// Unless the socket was [`Socket::recorded`].
+    pub fn note(&self, text: &str) {
+        self.journal().note(text);
+    }
+
+    /// What has happened since the last call, in lines that read as what the driver does.
+    ///
+    /// # Panics
+    /// Unless the socket was [`Socket::recorded`].
+    pub fn transcript(&self) -> String {
+        self.journal().tell()
+    }
+
+    fn journal(&self) -> &Journal {
+        self.journal.as_ref().expect("a session that is written down: call Socket::recorded first")
     }
 
     /// Stops the device and takes it out. A driver that is left reads zeros, and writes nothing.

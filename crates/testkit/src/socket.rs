@@ -15,11 +15,12 @@ pub struct Socket {
     pub(crate) guest: Guest,
     pub(crate) interface: Interface,
     pub(crate) trapped: bool,
+    pub(crate) recorded: bool,
 }
 
 impl Socket {
     pub(crate) fn new(guest: Guest) -> Self {
-        Self { guest, interface: Interface::Modern, trapped: false }
+        Self { guest, interface: Interface::Modern, trapped: false, recorded: false }
     }
 
     /// Reads go to the registers, as in a machine without memory that is read-only for its guest.
@@ -31,6 +32,12 @@ impl Socket {
     /// The registers are those from before version 1 of the standard.
     pub fn legacy(self) -> Self {
         Self { interface: Interface::Legacy, ..self }
+    }
+
+    /// What the device and its drivers do to each other is written down, for [`Slot::transcript`]. It stays in
+    /// memory until the slot is gone.
+    pub fn recorded(self) -> Self {
+        Self { recorded: true, ..self }
     }
 
     /// Plugs `device` in. Its driver is made of [`Slot::transport`].

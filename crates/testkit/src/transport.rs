@@ -46,6 +46,13 @@ impl RegisterTransport {
         self.registers.write_bytes(offset, data);
     }
 
+    /// The driver takes back a chain: the token and the bytes written.
+    pub(crate) fn takes_chain(&self, queue: u32, end: (u16, u32)) {
+        if let Some(journal) = self.registers.journal() {
+            journal.takes_chain(queue, end);
+        }
+    }
+
     /// Says whether the selected queue is in use; 0 takes it back.
     fn use_register(&self) -> u32 {
         match self.requires_legacy_layout() {

@@ -1,13 +1,12 @@
-//! The kit against a device of a few lines: entropy that is not random.
+//! The kit against a device of a few lines.
+
+mod pattern;
 
 use std::time::Duration;
 
 use cubie_testkit::{Descriptor, Guest, GuestHal, RAM_BASE, RawDriver, Used, within};
-use cubie_virtio_core::{
-    Config, DeviceId, Features, Handler, QueueState, Queues, Running, Source, StartError,
-    VirtioDevice, Virtqueue, spawn,
-};
-use cubie_virtq::Serve;
+use cubie_virtio_core::Features;
+use pattern::{PATTERN, pattern};
 use virtio_drivers::device::rng::VirtIORng;
 use virtio_drivers::transport::{InterruptStatus, Transport};
 use vm_memory::{Address, Bytes};
@@ -15,59 +14,6 @@ use vm_memory::{Address, Bytes};
 const DEADLINE: Duration = Duration::from_secs(10);
 /// Offset of the device status (VIRTIO 1.4 §4.2.2).
 const STATUS: u32 = 0x70;
-const PATTERN: u8 = 0x5a;
-
-/// Fills all but the last byte of each chain.
-struct Pattern {
-    config: Config,
-    running: Option<Running<Filler>>,
-}
-
-struct Filler(Virtqueue);
-
-impl Handler for Filler {
-    fn sources(&self) -> Vec<Source> {
-        vec![Source::readable(self.0.kick(), 0)]
-    }
-    fn ready(&mut self, _token: u32) {
-        self.0.drain(|mut chain| {
-            let fill = vec![PATTERN; chain.writable().len().saturating_sub(1)];
-            let written = chain.writable().write(&fill);
-            Serve::Done(chain, written as u32)
-        });
-    }
-}
-
-impl VirtioDevice for Pattern {
-    fn id(&self) -> DeviceId {
-        DeviceId::RNG
-    }
-    fn features(&self) -> Features {
-        Features::default()
-    }
-    fn queue_sizes(&self) -> &[u16] {
-        &[16]
-    }
-    fn config(&self) -> &Config {
-        &self.config
-    }
-    fn write_config(&mut self, offset: usize, data: &[u8]) {
-        self.config.update(|bytes| bytes[offset..offset + data.len()].copy_from_slice(data));
-    }
-    fn start(&mut self, _features: Features, mut queues: Queues) -> Result<(), StartError> {
-        let filler = Filler(queues.take(0)?);
-        self.running = Some(spawn("pattern", filler).map_err(|(error, _)| error)?);
-        Ok(())
-    }
-    fn stop(&mut self) -> Vec<QueueState> {
-        let filler = self.running.take().map(Running::stop);
-        filler.iter().map(|filler| filler.0.state()).collect()
-    }
-}
-
-fn pattern() -> Box<Pattern> {
-    Box::new(Pattern { config: Config::new([1, 2, 3, 4, 5, 6, 7, 8]), running: None })
-}
 
 #[test]
 fn a_driver_gets_what_the_device_wrote_and_keeps_the_rest() {
