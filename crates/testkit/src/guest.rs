@@ -52,18 +52,23 @@ impl Guest {
     /// On a thread that has a guest already.
     #[expect(clippy::new_without_default, reason = "it settles on the thread: more than a value")]
     pub fn new() -> Self {
+        let guest = Self::apart();
+        guest.enter();
+        guest
+    }
+
+    /// One that is nobody's on this thread, for drivers that do not look for it.
+    pub(crate) fn apart() -> Self {
         let border = RAM_BASE + REGION;
         let regions = [RAM_BASE, border].map(|base| (GuestAddress(base), REGION as usize));
         let memory = GuestMemoryMmap::from_ranges(&regions).expect("memory for a guest");
         let buffers = border - BEFORE_BORDER;
-        let guest = Self(Arc::new(Ram {
+        Self(Arc::new(Ram {
             memory: Arc::new(memory),
             rings: Mutex::new(Pool::new(RAM_BASE..buffers)),
             buffers: Mutex::new(Pool::new(buffers..border + REGION)),
             journals: Mutex::default(),
-        }));
-        guest.enter();
-        guest
+        }))
     }
 
     /// Makes this the guest of the calling thread, for good.

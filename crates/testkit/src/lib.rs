@@ -14,6 +14,7 @@
 //! * [`conformance!`]: what every device has to do, as a module of tests for one line.
 //! * [`hostile!`]: seeded attacks on a device, which shrink when they succeed.
 //! * [`Slot::transcript`]: what a driver and the device did to each other, in lines to read and to compare.
+//! * [`Recording`]: the same in a file, to be played against another build of the device by a [`Player`].
 //! * [`within`]: ends a test whose driver waits for ever.
 //!
 //! # A test, step by step
@@ -48,8 +49,28 @@
 //! driver itself depends on the time: one that polls registers until they change, or leaves a kick out
 //! because the device is still awake.
 //!
-//! Not seen are chains that are taken from [`RawDriver::queue`] itself, what is stored to
-//! [`Slot::kicks`] and read from [`Slot::interrupt`], and changes of a chain after it was lent.
+//! # The same again, with another build
+//!
+//! [`Slot::recording`] is the session with all its bytes. [`Recording::keep`] has it in a file,
+//! [`Recording::play`] does to another device what the driver did to the first, waits for the answers and
+//! compares them, as far as the standard has a device decide: see [`Player`]. The first [`Difference`] names
+//! the step, with what was recorded and what is there now.
+//!
+//! What such a session is, and what not:
+//!
+//! * It knows what passes between a driver and a device. What the *host* did meanwhile (input, frames from
+//!   outside, a resized window) is the player's to do again, at the notes ([`Player::on_note`]).
+//! * Time is not in it. A device that polls its rings may have seen a chain before the kick; played, it sees
+//!   the chain at once when it is lent, and is kicked where it had gone without. How many chains make a
+//!   batch, which races were won and when a driver looked too early cannot be repeated.
+//! * A chain counts as it was when it was lent. What a driver changes afterwards, in its buffers or
+//!   descriptors, is not seen: hostile drivers do that, decent ones do not. Rings are taken to be zero when
+//!   a queue is set up, as every driver here makes them.
+//! * Not seen are chains that are taken from [`RawDriver::queue`] itself, what is stored to [`Slot::kicks`]
+//!   and read from [`Slot::interrupt`]. A chain that is added to [`RawDriver::queue`] itself is seen at the
+//!   next access to a register, which in a packed ring may be too late: the device has written over it.
+//!   Such a session says so and cannot be played.
+//! * Of a buffer, 16 MiB are written down, and 32 MiB of a chain.
 //!
 //! # A whole test
 //!
@@ -102,6 +123,7 @@ pub use deadline::within;
 pub use guest::{Guest, RAM_BASE};
 pub use hal::GuestHal;
 pub use raw::{RawDriver, Used};
+pub use session::{Difference, Played, Player, Recording, RecordingError};
 pub use slot::Slot;
 pub use socket::Socket;
 pub use transport::RegisterTransport;

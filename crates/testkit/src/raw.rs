@@ -132,10 +132,27 @@ impl RawDriver {
     /// When they are more than there are free descriptors.
     #[track_caller]
     pub fn add(&mut self, queue: usize, buffers: &[Buffer]) -> u16 {
-        let queue = &mut self.queues[queue].queue;
-        let token = queue.add(buffers).expect("free descriptors");
-        queue.publish();
+        let token = self.queues[queue].queue.add(buffers).expect("free descriptors");
+        self.show_chain(queue, token, buffers, None);
         token
+    }
+
+    /// Makes a chain of these buffers available, in a table at guest address `table`: 16 bytes for each.
+    /// [`Features::INDIRECT`] was chosen. The device is not kicked.
+    ///
+    /// # Panics
+    /// When no descriptor is free, and as [`DriverQueue::add_indirect`] has no chain.
+    #[track_caller]
+    pub fn add_indirect(&mut self, queue: usize, buffers: &[Buffer], table: u64) -> u16 {
+        let token = self.queues[queue].queue.add_indirect(buffers, table);
+        let token = token.expect("a free descriptor, and a table in memory");
+        self.show_chain(queue, token, buffers, Some(table));
+        token
+    }
+
+    fn show_chain(&mut self, queue: usize, token: u16, buffers: &[Buffer], table: Option<u64>) {
+        self.transport.lends(queue as u32, token, buffers, table);
+        self.queues[queue].queue.publish();
     }
 
     /// Kicks the device, whether it wants that or not.

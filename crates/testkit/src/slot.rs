@@ -10,8 +10,8 @@ use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 use vmm_sys_util::poll::PollContext;
 
 use crate::registers::{PAGE, Registers, lock};
-use crate::session::Journal;
-use crate::{Guest, RegisterTransport, Socket};
+use crate::session::{Header, Journal};
+use crate::{Guest, Recording, RegisterTransport, Socket};
 
 /// What a driver can choose from for its rings: all that there is.
 const RINGS: Features = Features::RING.with(Features::PACKED).with(Features::IN_ORDER);
@@ -32,6 +32,7 @@ impl Slot {
         let Socket { guest, interface, trapped, recorded } = socket;
         let line = EventFd::new(EFD_NONBLOCK).expect("an eventfd for the interrupt");
         let config = device.config().clone();
+        let id = device.id();
         let interrupt = Interrupt::new(line.try_clone().expect("the same eventfd"));
         let mut transport = MmioTransport::new(device, guest.memory().clone(), interrupt)
             .expect("eventfds for the kicks")
@@ -44,7 +45,10 @@ impl Slot {
         let clones = transport.kicks().iter().map(EventFd::try_clone);
         let kicks = clones.collect::<Result<_, _>>().expect("the same eventfds");
         let memory = guest.memory().clone();
-        let journal = recorded.then(|| Journal::new(memory, config.clone(), interface));
+        let journal = recorded.then(|| {
+            let header = Header::new(id, interface, trapped, &memory);
+            Journal::new(header, memory, config.clone())
+        });
         journal.iter().for_each(|journal| guest.tell(journal.clone()));
         let registers = Mutex::new(Registers::new(transport, page, journal.clone()));
         Self { guest, registers, config, line, kicks, journal }
@@ -118,6 +122,14 @@ impl Slot {
     /// Unless the socket was [`Socket::recorded`].
     pub fn transcript(&self) -> String {
         self.journal().tell()
+    }
+
+    /// All that has happened since the device was plugged in, to be kept and to be played again.
+    ///
+    /// # Panics
+    /// Unless the socket was [`Socket::recorded`].
+    pub fn recording(&self) -> Recording {
+        self.journal().recording()
     }
 
     fn journal(&self) -> &Journal {

@@ -34,8 +34,8 @@ impl Socket {
         Self { interface: Interface::Legacy, ..self }
     }
 
-    /// What the device and its drivers do to each other is written down, for [`Slot::transcript`]. It stays in
-    /// memory until the slot is gone.
+    /// What the device and its drivers do to each other is written down, for [`Slot::transcript`] and
+    /// [`Slot::recording`]. It stays in memory until the guest is gone.
     pub fn recorded(self) -> Self {
         Self { recorded: true, ..self }
     }

@@ -1,6 +1,7 @@
 //! Registers, accessed as a driver of virtio-mmio does (VIRTIO 1.4 §4.2).
 
 use cubie_virtio_core::MMIO_SIZE;
+use cubie_virtq::driver::Buffer;
 use virtio_bindings::virtio_mmio::*;
 use virtio_drivers::transport::{DeviceStatus, DeviceType, InterruptStatus, Transport};
 use virtio_drivers::{Error, PAGE_SIZE, PhysAddr, Result};
@@ -44,6 +45,13 @@ impl RegisterTransport {
     /// A store of any width at any place, such as no decent driver does.
     pub fn write_bytes(&mut self, offset: u64, data: &[u8]) {
         self.registers.write_bytes(offset, data);
+    }
+
+    /// The driver is about to show the device a chain, in a table of its own if there is one.
+    pub(crate) fn lends(&self, queue: u32, token: u16, buffers: &[Buffer], table: Option<u64>) {
+        if let Some(journal) = self.registers.journal() {
+            journal.lends(queue, token, buffers, table);
+        }
     }
 
     /// The driver takes back a chain: the token and the bytes written.

@@ -2,11 +2,13 @@
 
 use std::sync::{Arc, Mutex};
 
-use cubie_virtio_core::{Config, Interface};
+use cubie_virtio_core::Config;
+use cubie_virtq::driver::Buffer;
 use vm_memory::GuestMemoryMmap;
 
 use super::layout::Layout;
 use super::memory::{changes, copy};
+use super::recording::{Header, Recording};
 use super::ring::{InFlight, Returned};
 use super::step::{Bytes, Piece, Step};
 use super::text::Text;
@@ -19,6 +21,7 @@ pub(crate) struct Journal(Arc<Mutex<Log>>);
 
 #[derive(Debug)]
 struct Log {
+    header: Header,
     memory: Arc<GuestMemoryMmap>,
     config: Config,
     generation: u32,
@@ -30,12 +33,13 @@ struct Log {
 }
 
 impl Journal {
-    pub(crate) fn new(memory: Arc<GuestMemoryMmap>, config: Config, interface: Interface) -> Self {
+    pub(crate) fn new(header: Header, memory: Arc<GuestMemoryMmap>, config: Config) -> Self {
         let log = Log {
             memory,
             generation: config.generation(),
             config,
-            layout: Layout::new(interface),
+            layout: Layout::new(header.interface()),
+            header,
             steps: vec![],
             told: 0,
             text: Text::default(),
@@ -64,6 +68,16 @@ impl Journal {
         }
     }
 
+    /// The driver is about to show the device a chain of these buffers, in a table of its own if there is one.
+    pub(crate) fn lends(&self, queue: u32, id: u16, buffers: &[Buffer], table: Option<u64>) {
+        let log = &mut *lock(&self.0);
+        log.look();
+        let ring = log.layout.rings.get_mut(&queue);
+        if let Some(chain) = ring.and_then(|r| r.announced(&log.memory, (id, buffers, table))) {
+            log.steps.push(Step::Lend { queue, area: vec![], chains: vec![chain] });
+        }
+    }
+
     /// The driver takes back a buffer, and with the first one of a chain the chain.
     pub(crate) fn takes_buffer(&self, at: u64) {
         let log = &mut *lock(&self.0);
@@ -74,7 +88,7 @@ impl Journal {
             let end = ring.next_used(&log.memory)?;
             let chain = &ring.in_flight(end.0)?.chain;
             let is_its = chain.buffers.iter().any(|buffer| buffer.at == at);
-            is_its.then(|| ring.pass_used(end.0)).map(|()| (*queue, end))
+            is_its.then(|| ring.pass_used(end)).map(|_| (*queue, end))
         });
         if let Some((queue, end)) = found {
             log.take(queue, end);
@@ -100,6 +114,13 @@ impl Journal {
         let log = &mut *lock(&self.0);
         log.look();
         log.steps.push(Step::Note { text: text.to_owned() });
+    }
+
+    /// All steps so far.
+    pub(crate) fn recording(&self) -> Recording {
+        let log = &mut *lock(&self.0);
+        log.look();
+        Recording { header: log.header.clone(), steps: log.steps.clone() }
     }
 
     /// The steps since the last time, a line or more for each.
@@ -135,7 +156,9 @@ impl Log {
 
     fn take(&mut self, queue: u32, (id, written): Returned) {
         let ring = self.layout.rings.get_mut(&queue);
-        let Some(taken) = ring.and_then(|ring| ring.take(id)) else { return };
+        let Some(taken) = ring.and_then(|ring| ring.take(id)) else {
+            return self.steps.push(Step::Missed { queue, id });
+        };
         let wrote = wrote(&self.memory, &taken, written);
         self.steps.push(Step::Take { queue, id, written, wrote });
     }

@@ -29,6 +29,9 @@ impl Text {
             Step::Take { queue, id, written, wrote } => {
                 format!("takes  queue {queue}, chain {id}: {written} written{}\n", pieces(wrote))
             }
+            Step::Missed { queue, id } => {
+                format!("takes  queue {queue}, chain {id}: nobody has seen it\n")
+            }
             Step::Interrupt => "takes  the interrupt\n".to_owned(),
             Step::Config { bytes } => format!("finds  the configuration changed: {bytes}\n"),
             Step::Note { text } => format!("-- {text}\n"),

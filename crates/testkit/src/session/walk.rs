@@ -1,5 +1,6 @@
 //! Chains in memory, followed as a device does that believes everything, up to a bound.
 
+use cubie_virtq::driver::Buffer;
 use vm_memory::GuestMemoryMmap;
 
 use super::memory::{copy, load};
@@ -26,11 +27,35 @@ impl Raw {
         Self { bytes: load(memory, at), packed }
     }
 
+    /// A packed descriptor of this buffer, with flags that are nobody's yet.
+    pub(super) fn buffer(buffer: &Buffer, more: bool, id: u16) -> Self {
+        let flags = if buffer.writable { WRITE } else { 0 } | if more { NEXT } else { 0 };
+        Self::packed(buffer.address, buffer.len, id, flags)
+    }
+
+    /// One of a table with so many entries.
+    pub(super) fn table(at: u64, entries: usize, id: u16) -> Self {
+        Self::packed(at, DESCRIPTOR as u32 * entries as u32, id, INDIRECT)
+    }
+
+    fn packed(address: u64, len: u32, id: u16, flags: u16) -> Self {
+        let upper = u64::from(len) | u64::from(id) << 32 | u64::from(flags) << 48;
+        let bytes = (u128::from(address) | u128::from(upper) << 64).to_le_bytes();
+        Self { bytes, packed: true }
+    }
+
+    /// With these flags as well.
+    pub(super) fn with_flags(mut self, flags: u16) -> Self {
+        let both = (self.flags() | flags).to_le_bytes();
+        self.bytes[14..].copy_from_slice(&both);
+        self
+    }
+
     fn field(&self, at: usize) -> u16 {
         u16::from_le_bytes([self.bytes[at], self.bytes[at + 1]])
     }
 
-    fn address(&self) -> u64 {
+    pub(super) fn address(&self) -> u64 {
         u64::from_le_bytes(self.bytes[..8].try_into().expect("eight bytes"))
     }
 
@@ -45,6 +70,10 @@ impl Raw {
     /// The buffer id of a packed ring, the next descriptor of a split one.
     pub(super) fn link(&self) -> u16 {
         self.field(if self.packed { 12 } else { 14 })
+    }
+
+    pub(super) fn is_writable(&self) -> bool {
+        self.has(WRITE)
     }
 
     fn has(&self, flag: u16) -> bool {
@@ -69,17 +98,16 @@ impl<'a> Walk<'a> {
         Chain { id, ..self.chain }
     }
 
-    /// Takes the descriptor at `at`, and the table that it may stand for. The descriptor, when another one
-    /// follows it in the ring.
-    pub(super) fn descriptor(&mut self, at: u64) -> (Raw, bool) {
-        let raw = Raw::read(self.memory, at, self.packed);
+    /// Takes the descriptor at `at`, and the table that it may stand for. True when another one follows in
+    /// the ring.
+    pub(super) fn descriptor(&mut self, at: u64, raw: Raw) -> bool {
         self.chain.descriptors.push(Piece { at, bytes: Bytes(raw.bytes.to_vec()) });
         if raw.has(INDIRECT) {
             self.table(raw);
         } else {
             self.buffer(raw);
         }
-        (raw, raw.has(NEXT) && !raw.has(INDIRECT))
+        raw.has(NEXT) && !raw.has(INDIRECT)
     }
 
     fn table(&mut self, raw: Raw) {
