@@ -9,6 +9,7 @@
 //! * [`Virtqueue`]: the queue itself, owned by one thread. Its loop is [`Virtqueue::drain`].
 //! * [`Chain`] with its [`Segments`]: one request, its buffers as iovecs into guest memory. Headers are
 //!   copied out and checked, payload goes to a file descriptor from where it lies.
+//! * [`Room`]: several chains lent as one, for packets that are spread over buffers.
 //! * [`QueueState`]: what is left when the queue stops; start another with it and it goes on.
 //!
 //! Which of the two rings it is, is negotiated; a device does not see the difference.
@@ -139,6 +140,7 @@ mod params;
 mod place;
 mod queue;
 mod ring;
+mod room;
 #[cfg(feature = "virtio-queue")]
 mod rust_vmm;
 mod segments;
@@ -150,6 +152,7 @@ pub use chain::Chain;
 pub use error::QueueError;
 pub use params::{Features, OnFault, QueueParams, QueueResources};
 pub use queue::{Drained, Serve, Virtqueue};
+pub use room::Room;
 #[cfg(feature = "virtio-queue")]
 pub use rust_vmm::{NotRepresentable, StoppedQueue};
 pub use segments::Segments;

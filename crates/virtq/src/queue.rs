@@ -164,7 +164,14 @@ impl Virtqueue {
         })
     }
 
-    /// Gives back the chain that [`Virtqueue::pop`] returned last: it will be the next one again.
+    /// Tells the driver that kicks are not needed, until [`Virtqueue::look_again`].
+    #[inline]
+    pub(crate) fn disable_kicks(&mut self) {
+        self.ring.disable_kicks();
+    }
+
+    /// Gives back the chain that [`Virtqueue::pop`] returned last, and then those before it, from the last to
+    /// the first: it will be the next one again.
     pub fn unpop(&mut self, chain: Chain) {
         either!(&mut self.ring, ring => self.chains.give_back(ring, chain));
     }

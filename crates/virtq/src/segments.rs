@@ -128,6 +128,12 @@ impl Segments {
         (*first, *len) = (0, 0);
     }
 
+    /// Adds what is left of `other`, which lends it too.
+    pub(crate) fn extend(&mut self, other: &Self) {
+        self.iovecs.extend_from_slice(other.iovecs());
+        self.len += other.len;
+    }
+
     /// Moves the first `count` bytes into `front`, which was empty. `false`, and nothing moved, when
     /// fewer are left.
     pub(crate) fn split_front(&mut self, count: usize, front: &mut Self) -> bool {

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use cubie_virtq::{
-    Chain, Drained, Features, OnFault, QueueParams, QueueResources, QueueState, Serve, Virtqueue,
+    Chain, Drained, Features, OnFault, QueueParams, QueueResources, QueueState, Room, Serve,
+    Virtqueue,
 };
 use cubie_vm_irq::Interrupt;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
@@ -150,6 +151,32 @@ fn the_steady_state_allocates_nothing() {
             }
         }
     }
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "a count is the same there")]
+fn a_room_of_several_chains_allocates_nothing() {
+    let (mut driver, mut queue) = machine(Features::RING);
+    let mut room = Room::default();
+    let mut round = || {
+        (0..SIZE / 2).for_each(|_| driver.offer(false));
+        room.fill(&mut queue, usize::MAX, usize::MAX);
+        room.give_back(&mut queue);
+        room.fill(&mut queue, usize::MAX, usize::MAX);
+        let mut used = 0;
+        while let Some((header, rest)) = room.lend(12) {
+            assert_eq!(header.write(&[1; 12]) + rest.write(&[2; 20]), 32);
+            assert_eq!(room.peek(12, &mut [0; 8]), 8);
+            used += room.push(&mut queue, 32);
+        }
+        queue.signal();
+        used
+    };
+    round();
+    let counted = allocation_counter::measure(|| {
+        (0..20).for_each(|_| assert_eq!(round(), usize::from(SIZE / 2)));
+    });
+    assert_eq!(counted.count_total, 0);
 }
 
 #[test]

@@ -10,4 +10,5 @@ mod packed;
 mod packed_hostile;
 mod packets;
 mod remap;
+mod room;
 mod split;

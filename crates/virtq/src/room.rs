@@ -1,0 +1,128 @@
+//! Several chains as one room, for what does not fit into one.
+
+use std::collections::VecDeque;
+
+use crate::{Chain, Segments, Virtqueue};
+
+/// Pieces of memory with which a room is full, whatever its size: with a chain more they are still fewer
+/// than a system call takes.
+const MOST_PIECES: usize = 512;
+
+/// Chains taken from a queue and lent as one: their writable buffers, one behind the other. What arrives
+/// uses as many of them as it needs, as received packets do that are spread over buffers (VIRTIO 1.4
+/// §5.1.6.4); the others stay for the next.
+///
+/// The chains are in flight until the room is given back, which makes them the queue's next ones again.
+///
+/// 1. [`Room::fill`] takes chains until there is enough.
+/// 2. [`Room::lend`] lends them, with the first bytes set aside as a header that is written last.
+/// 3. [`Room::push`] completes those chains that were written; [`Virtqueue::signal`] shows them to the driver.
+/// 4. [`Room::give_back`] before the queue stops.
+#[derive(Debug, Default)]
+pub struct Room {
+    chains: VecDeque<Chain>,
+    len: usize,
+    pieces: usize,
+    header: Segments,
+    rest: Segments,
+}
+
+impl Room {
+    /// Bytes that can be written.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// True when there is not a chain in it.
+    pub fn is_empty(&self) -> bool {
+        self.chains.is_empty()
+    }
+
+    /// Takes chains from `queue`, up to `most`, until the room has `len` bytes or the ring has no more. The
+    /// driver was told not to kick; end with [`Virtqueue::look_again`] if it should.
+    pub fn fill(&mut self, queue: &mut Virtqueue, len: usize, most: usize) {
+        queue.disable_kicks();
+        while self.chains.len() < most && self.len < len && self.pieces < MOST_PIECES {
+            let Some(mut chain) = queue.pop() else { return };
+            let writable = chain.writable();
+            self.len += writable.len();
+            self.pieces += writable.iovecs().len();
+            self.chains.push_back(chain);
+        }
+    }
+
+    /// The first `header` bytes, and all that follow; `None` when there are not so many.
+    pub fn lend(&mut self, header: usize) -> Option<(&mut Segments, &mut Segments)> {
+        let Self { chains, header: front, rest, .. } = self;
+        gather(chains, usize::MAX, rest);
+        front.clear();
+        rest.split_front(header, front).then_some((front, rest))
+    }
+
+    /// Copies out what lies from byte `at` on, such as a packet's own header once it has arrived. Returns the
+    /// bytes copied: fewer than asked for when there are no more.
+    pub fn peek(&mut self, at: usize, data: &mut [u8]) -> usize {
+        gather(&mut self.chains, at + data.len(), &mut self.rest);
+        self.rest.consume(at);
+        self.rest.read(data)
+    }
+
+    /// Completes the chains that the first `written` bytes are in, at least one. How many they are.
+    pub fn push(&mut self, queue: &mut Virtqueue, written: usize) -> usize {
+        self.forget();
+        let (mut left, mut count) = (written, 0);
+        while (left > 0 || count == 0)
+            && let Some(mut chain) = self.chains.pop_front()
+        {
+            let writable = chain.writable();
+            let (len, pieces) = (writable.len(), writable.iovecs().len());
+            self.len -= len;
+            self.pieces -= pieces;
+            let here = left.min(len);
+            left -= here;
+            count += 1;
+            // No chain has more than 2³² − 1 bytes.
+            queue.push(chain, here as u32);
+        }
+        count
+    }
+
+    /// How many chains the first `written` bytes are in, at least one if there is one.
+    pub fn count(&self, written: usize) -> usize {
+        let (mut end, mut count) = (0, 0);
+        for chain in &self.chains {
+            count += 1;
+            end += chain.body.writable.len();
+            if end >= written {
+                break;
+            }
+        }
+        count
+    }
+
+    /// Gives all chains back to `queue`, from which nothing else was taken since.
+    pub fn give_back(&mut self, queue: &mut Virtqueue) {
+        self.forget();
+        (self.len, self.pieces) = (0, 0);
+        while let Some(chain) = self.chains.pop_back() {
+            queue.unpop(chain);
+        }
+    }
+
+    /// Nothing is lent of chains that are gone.
+    fn forget(&mut self) {
+        self.header.clear();
+        self.rest.clear();
+    }
+}
+
+/// At least the first `len` bytes of `chains`, if there are so many, as one.
+fn gather(chains: &mut VecDeque<Chain>, len: usize, into: &mut Segments) {
+    into.clear();
+    for chain in chains {
+        if into.len() >= len {
+            break;
+        }
+        into.extend(chain.writable());
+    }
+}

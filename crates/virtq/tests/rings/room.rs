@@ -1,0 +1,118 @@
+//! Several chains lent as one room.
+
+use crate::bench::*;
+use crate::hand::*;
+use cubie_virtq::{Features, QueueParams, QueueState, Room};
+use vm_memory::{Bytes, GuestAddress};
+
+/// A split ring with chains of these lengths offered, one behind the other in memory, the first of them
+/// from a few bytes before the seam on.
+fn bench(features: Features, lens: &[u32]) -> Bench {
+    let mut bench = Bench::new(8, features);
+    let mut at = SEAM - 4;
+    for (head, len) in (0..).zip(lens) {
+        bench.descriptor(DESC, head, (at, *len, WRITE, 0));
+        bench.offer(head);
+        at += u64::from(*len);
+    }
+    bench
+}
+
+fn bytes(bench: &Bench, len: usize) -> Vec<u8> {
+    let mut bytes = vec![0; len];
+    bench.memory.read_slice(&mut bytes, GuestAddress(SEAM - 4)).unwrap();
+    bytes
+}
+
+#[test]
+fn a_packet_is_spread_over_as_many_chains_as_it_needs_with_its_header_written_last() {
+    let mut bench = bench(Features::VERSION_1, &[10, 5, 5, 7]);
+    let mut room = Room::default();
+    room.fill(&mut bench.queue, usize::MAX, usize::MAX);
+    assert_eq!(room.len(), 27);
+    let (header, rest) = room.lend(3).unwrap();
+    assert_eq!((header.len(), rest.len()), (3, 24));
+    assert_eq!(rest.write(b"abcdefghijkl"), 12);
+    assert_eq!(header.write(b"HEAD"), 3, "no more than was set aside");
+    let mut peeked = [0; 6];
+    assert_eq!(room.peek(9, &mut peeked), 6, "across two chains");
+    assert_eq!(&peeked, b"ghijkl");
+    assert_eq!((room.count(15), room.count(16)), (2, 3));
+    assert_eq!(room.push(&mut bench.queue, 15), 2);
+    bench.queue.signal();
+    assert_eq!(bench.get16(USED + 2), 2);
+    assert_eq!([bench.used(0), bench.used(1)], [(0, 10), (1, 5)], "all but the last are full");
+    assert_eq!(&bytes(&bench, 15), b"HEAabcdefghijkl");
+
+    // The next one begins at the next chain.
+    let (_, rest) = room.lend(0).unwrap();
+    rest.write(b"xyz");
+    assert_eq!(room.push(&mut bench.queue, 3), 1);
+    bench.queue.signal();
+    assert_eq!(bench.used(2), (2, 3));
+    assert_eq!(room.len(), 7);
+    assert_eq!(&bytes(&bench, 18)[15..], b"xyz");
+}
+
+#[test]
+fn a_room_takes_no_more_than_it_needs_and_gives_back_what_it_has() {
+    for features in [Features::VERSION_1, Features::VERSION_1.with(Features::IN_ORDER)] {
+        let mut bench = bench(features, &[10, 0, 5, 7]);
+        let mut room = Room::default();
+        for (len, most, expected) in [(0, 9, 0), (1, 9, 10), (11, 2, 10), (11, 9, 15)] {
+            room.fill(&mut bench.queue, len, most);
+            assert_eq!(room.len(), expected, "{len} bytes of at most {most} chains");
+        }
+        assert!(room.lend(16).is_none());
+        room.push(&mut bench.queue, 4);
+        room.give_back(&mut bench.queue);
+        assert!(room.is_empty());
+        assert!(room.lend(1).is_none());
+        bench.queue.signal();
+        assert_eq!(bench.used(0), (0, 4));
+        let state = bench.queue.state();
+        assert_eq!((state.next_avail, state.next_used), (1, 1));
+        room.fill(&mut bench.queue, usize::MAX, usize::MAX);
+        assert_eq!(room.len(), 12);
+        // A chain without room is completed, too.
+        assert_eq!(room.push(&mut bench.queue, 0), 1);
+        assert_eq!(room.push(&mut bench.queue, 12), 2);
+        bench.queue.signal();
+        assert_eq!(bench.get16(USED + 2), 4);
+        assert!(!bench.queue.look_again());
+    }
+}
+
+#[test]
+fn a_packed_ring_takes_its_chains_back_over_its_end() {
+    let mut hand = Hand::new(4, PACKED);
+    let mut room = Room::default();
+    for round in 0..6 {
+        let chain = [(DATA, 6, WRITE), (DATA + 6, 4, WRITE)];
+        assert_eq!(hand.offer(0, &chain), 2);
+        assert_eq!(hand.offer(1, &chain[..1]), 1);
+        room.fill(&mut hand.bench.queue, usize::MAX, usize::MAX);
+        assert_eq!(room.len(), 16, "round {round}");
+        room.give_back(&mut hand.bench.queue);
+        room.fill(&mut hand.bench.queue, usize::MAX, usize::MAX);
+        assert_eq!(room.push(&mut hand.bench.queue, 12), 2);
+        hand.bench.queue.signal();
+        assert_eq!(hand.used(2), Some((0, Some(10))));
+        assert_eq!(hand.used(1), Some((1, Some(2))));
+    }
+}
+
+#[test]
+fn a_room_of_small_pieces_is_never_more_than_a_system_call_takes() {
+    let features = Features::VERSION_1;
+    let params = QueueParams { desc: DATA, ..params(1024) };
+    let mut bench = Bench::with(memory(), params, features, QueueState::fresh(features)).unwrap();
+    for head in 0..1024 {
+        bench.descriptor(DATA, head, (SEAM, 1, WRITE, 0));
+        bench.offer(head);
+    }
+    let mut room = Room::default();
+    room.fill(&mut bench.queue, usize::MAX, usize::MAX);
+    assert_eq!(room.len(), 512);
+    assert_eq!(room.lend(12).unwrap().1.len(), 500);
+}
