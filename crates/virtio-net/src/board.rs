@@ -113,13 +113,18 @@ fn lock(notice: &Mutex<Notice>) -> MutexGuard<'_, Notice> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use cubie_virtio_core::Features;
+
+    fn settings(pairs: u16) -> Settings {
+        Settings { pairs, ..Settings::new(Features::default()) }
+    }
 
     #[test]
     fn there_is_an_outcome_when_all_pairs_have_answered() {
-        let (mut board, seats) = Board::new(2, Settings::default()).unwrap();
+        let (mut board, seats) = Board::new(2, settings(1)).unwrap();
         assert_eq!(board.outcome(), Some(true), "nothing was asked for");
         for refusal in [false, true] {
-            board.apply(Settings { pairs: 2 });
+            board.apply(settings(2));
             for seat in &seats {
                 assert_eq!(board.outcome(), None);
                 assert_eq!(seat.bell().read().unwrap(), 1);
@@ -136,10 +141,10 @@ mod tests {
 
     #[test]
     fn an_answer_to_what_no_longer_holds_is_none() {
-        let (mut board, seats) = Board::new(1, Settings::default()).unwrap();
-        board.apply(Settings { pairs: 2 });
+        let (mut board, seats) = Board::new(1, settings(1)).unwrap();
+        board.apply(settings(2));
         seats[0].obey(|_| {
-            board.apply(Settings { pairs: 3 });
+            board.apply(settings(3));
             Ok(())
         });
         assert_eq!(board.outcome(), None);

@@ -9,11 +9,15 @@ use cubie_virtio_core::{
 
 use crate::board::{Board, Seat};
 use crate::control::ControlHandler;
-use crate::pair::PairHandler;
+use crate::link::Link;
+use crate::pair::{Card, PairHandler};
 use crate::parts::{Pair, Parts};
-use crate::protocol::{self, CTRL_VQ, FEATURES, MQ};
+use crate::protocol::{
+    self, CTRL_GUEST_OFFLOADS, Duplex, FEATURES, GUEST_OFFLOADS, HOST_OFFLOADS, MQ, MTU,
+    SPEED_DUPLEX, consistent,
+};
 use crate::settings::{Limits, Settings};
-use crate::{Drops, Mac, NetBackend};
+use crate::{Counters, Mac, NetBackend};
 
 /// Chains that fit into each queue. So many fit into the control queue, too: its index is that of another
 /// queue for a driver that does not know of several pairs.
@@ -25,9 +29,11 @@ const MOST_PAIRS: usize = 256;
 /// The virtio network card.
 pub struct Net<B: NetBackend> {
     config: Config,
-    offloads: Features,
+    features: Features,
+    mtu: Option<u16>,
     queue_sizes: Vec<u16>,
-    drops: Drops,
+    link: Link,
+    counters: Counters,
     pairs: Vec<Station<B, PairHandler<B>>>,
     control: Option<Running<ControlHandler<Board>>>,
     /// What the driver has asked for. The control queue's worker knows better while it runs.
@@ -40,6 +46,11 @@ pub struct Net<B: NetBackend> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a card has 1 to {MOST_PAIRS} pairs of queues, not {0}: give as many host ends")]
 pub struct PairsError(usize);
+
+/// An MTU that a card cannot have (VIRTIO 1.4 §5.1.4.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a card's MTU is 68 to 65535 bytes, not {0}: give another one, or none")]
+pub struct MtuError(u16);
 
 impl<B: NetBackend> Net<B> {
     /// A card with the address `mac` whose cable ends in `backend`.
@@ -58,22 +69,57 @@ impl<B: NetBackend> Net<B> {
 
     fn of(backends: Vec<B>, mac: Mac) -> Self {
         let pairs = backends.len();
-        let offloads = backends.iter().map(NetBackend::offloads).reduce(Features::and);
+        let config = Config::new(protocol::config::config(mac, pairs as u16));
+        let common = |of: fn(&B) -> Features| backends.iter().map(of).reduce(Features::and);
+        let host = common(B::offloads).unwrap_or_default().and(HOST_OFFLOADS);
+        let guest = common(B::guest_offloads).unwrap_or_default().and(GUEST_OFFLOADS);
+        let guest = match consistent(guest) {
+            Features(0) => Features(0),
+            some => some.with(CTRL_GUEST_OFFLOADS),
+        };
+        let several = if pairs > 1 { MQ } else { Features(0) };
         Self {
-            config: Config::new(protocol::config(mac, pairs as u16)),
-            offloads: protocol::offloads(offloads.unwrap_or_default()),
+            features: FEATURES.with(consistent(host)).with(guest).with(several),
+            mtu: None,
             queue_sizes: vec![QUEUE_SIZE; protocol::control(pairs) + 1],
-            drops: Drops::default(),
+            link: Link::new(config.clone()),
+            counters: Counters::new(pairs),
             pairs: backends.into_iter().map(Station::Parked).collect(),
             control: None,
-            settings: Settings::default(),
+            settings: Settings::new(Features(0)),
             states: vec![],
+            config,
         }
     }
 
-    /// A handle on the counters of frames that were dropped.
-    pub fn drops(&self) -> Drops {
-        self.drops.clone()
+    /// Tells the driver how many bytes of payload the network behind the card takes in a frame. Longer frames
+    /// that need not be cut are dropped on their way to the guest.
+    pub fn with_mtu(mut self, mtu: u16) -> Result<Self, MtuError> {
+        if mtu < 68 {
+            return Err(MtuError(mtu));
+        }
+        self.config.update(|bytes| protocol::config::set_mtu(bytes, mtu));
+        (self.mtu, self.features) = (Some(mtu), self.features.with(MTU));
+        Ok(self)
+    }
+
+    /// Tells the driver how fast the link is, in Mbit/s up to 2³¹ − 1, which changes nothing.
+    #[must_use]
+    pub fn with_speed(mut self, mbits: u32, duplex: Duplex) -> Self {
+        let mbits = mbits.min(i32::MAX as u32);
+        self.config.update(|bytes| protocol::config::set_speed(bytes, mbits, duplex));
+        self.features = self.features.with(SPEED_DUPLEX);
+        self
+    }
+
+    /// A handle on the counters of what passes and what does not.
+    pub fn counters(&self) -> Counters {
+        self.counters.clone()
+    }
+
+    /// A handle that plugs the cable in and out.
+    pub fn link(&self) -> Link {
+        self.link.clone()
     }
 
     /// Starts a worker for each pair, and one for the control queue.
@@ -81,12 +127,14 @@ impl<B: NetBackend> Net<B> {
         let Parts { pairs, control, states, goes_on } = parts;
         self.states = states;
         if !goes_on {
-            self.settings = Settings::default();
+            self.settings = Settings::new(features);
         }
         let limits = Limits { features, pairs: pairs.len() as u16 };
         let (board, seats) = Board::new(limits.pairs, self.settings.clone())?;
+        let (mtu, link, counters) = (self.mtu, self.link.clone(), self.counters.clone());
+        let card = Card { features, mtu, link, counters };
         for (pair, seat) in pairs.into_iter().zip(seats) {
-            self.start_pair(pair, seat, features)?;
+            self.start_pair(pair, seat, card.clone())?;
         }
         if let Some(queue) = control {
             let handler = ControlHandler::new(queue, board, limits, self.settings.clone());
@@ -95,17 +143,14 @@ impl<B: NetBackend> Net<B> {
         Ok(())
     }
 
-    fn start_pair(&mut self, pair: Pair, seat: Seat, features: Features) -> io::Result<()> {
+    fn start_pair(&mut self, pair: Pair, seat: Seat, card: Card) -> io::Result<()> {
         let station = &mut self.pairs[usize::from(seat.pair())];
         if let Station::Parked(backend) = station {
             backend.set_active(true)?;
         }
-        let (name, drops) = (format!("virtio-net-{}", seat.pair()), self.drops.clone());
-        station.start(
-            &name,
-            |backend| PairHandler::new(backend, pair, seat, features, drops),
-            |handler| handler.park().0,
-        )
+        let name = format!("virtio-net-{}", seat.pair());
+        let build = |backend| PairHandler::new(backend, pair, seat, card);
+        station.start(&name, build, |handler| handler.park().0)
     }
 }
 
@@ -115,8 +160,7 @@ impl<B: NetBackend> VirtioDevice for Net<B> {
     }
 
     fn features(&self) -> Features {
-        let several = if self.pairs.len() > 1 { MQ } else { Features::default() };
-        FEATURES.with(self.offloads).with(CTRL_VQ).with(several)
+        self.features
     }
 
     fn queue_sizes(&self) -> &[u16] {

@@ -1,15 +1,16 @@
 //! The virtio network card (VIRTIO 1.4 §5.1), with one pair of queues or several.
 //!
 //! For machines whose guest needs a network, and for whoever has another kind of cable for it. The
-//! card moves frames between two queues and a [`NetBackend`], straight between guest memory and the
+//! card moves frames between its queues and a [`NetBackend`], straight between guest memory and the
 //! host: one system call a frame.
 //!
-//! * [`Net`]: the card. [`Drops`] counts what does not get through.
+//! * [`Net`]: the card. [`Counters`] say what passed and what did not, [`Link`] plugs the cable in and out.
 //! * [`Net::with_pairs`]: a card with several pairs, each with a thread and a host end of its own.
 //! * [`NetBackend`]: the host's end of the cable, to be implemented by anybody. There are [`Tap`] for
 //!   the host's network and [`Loopback`] for tests and closed circles.
-//! * [`NetHeader`]: what precedes a frame. The card checks it in both directions, so that a host end
-//!   sees what was negotiated only.
+//! * [`NetHeader`]: what precedes a frame, and says what is still to be done to it: a checksum, or
+//!   segments. The card checks it in both directions, so that a host end and a guest see what was
+//!   negotiated only.
 //! * [`Mac`]: the card's address, given or made from a name.
 //!
 //! # Life of a card
@@ -18,8 +19,9 @@
 //! 2. The guest's driver starts it: each pair of queues gets a worker, which owns them and their host end,
 //!    and the control queue gets one.
 //! 3. A frame waits at the host until the guest offers a buffer, and in the ring until the host has
-//!    room. One that cannot be right, or does not fit, is dropped and counted, and nothing else is.
-//! 4. The driver commands how many pairs it wants to use. The control queue's worker posts that on a board
+//!    room. With MRG_RXBUF it is read straight into as many buffers as it needs; what there is no buffer for
+//!    yet is kept meanwhile. One that cannot be right, or does not fit, is dropped and counted, and nothing else is.
+//! 4. The driver commands how many pairs it wants to use, and what it takes over from the host. The control queue's worker posts that on a board
 //!    before all pairs, rings their bells, and answers when each has said that it acts by it: no lock and
 //!    no question on the road of a frame.
 //! 5. The guest resets the card: the host ends are parked until the next start, frames and all.
@@ -44,16 +46,20 @@
 mod backend;
 mod board;
 mod control;
+mod counters;
 mod device;
-mod drops;
+mod link;
 mod mac;
 mod pair;
 mod parts;
 mod protocol;
+mod receive;
 mod settings;
+mod transmit;
 
 pub use backend::{Loopback, NetBackend, Received, Tap, TapError};
-pub use device::{Net, PairsError};
-pub use drops::Drops;
+pub use counters::{Counters, Drops, Traffic};
+pub use device::{MtuError, Net, PairsError};
+pub use link::Link;
 pub use mac::{Mac, MacError};
-pub use protocol::NetHeader;
+pub use protocol::{Duplex, NetHeader};

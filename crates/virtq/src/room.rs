@@ -1,12 +1,13 @@
 //! Several chains as one room, for what does not fit into one.
 
 use std::collections::VecDeque;
+use std::ptr::NonNull;
 
 use crate::{Chain, Segments, Virtqueue};
 
 /// Pieces of memory with which a room is full, whatever its size: with a chain more they are still fewer
 /// than a system call takes.
-const MOST_PIECES: usize = 512;
+const MOST_PIECES: usize = 256;
 
 /// Chains taken from a queue and lent as one: their writable buffers, one behind the other. What arrives
 /// uses as many of them as it needs, as received packets do that are spread over buffers (VIRTIO 1.4
@@ -14,10 +15,15 @@ const MOST_PIECES: usize = 512;
 ///
 /// The chains are in flight until the room is given back, which makes them the queue's next ones again.
 ///
+/// The length of what arrives is not known before. So that nothing is lost when the driver is late with its
+/// buffers, a room may have memory of its own behind them; what has come into that is copied when there are
+/// buffers enough.
+///
 /// 1. [`Room::fill`] takes chains until there is enough.
 /// 2. [`Room::lend`] lends them, with the first bytes set aside as a header that is written last.
-/// 3. [`Room::push`] completes those chains that were written; [`Virtqueue::signal`] shows them to the driver.
-/// 4. [`Room::give_back`] before the queue stops.
+/// 3. [`Room::settle`] if more was written than the chains have room for, now or when there are more.
+/// 4. [`Room::push`] completes those chains that were written; [`Virtqueue::signal`] shows them to the driver.
+/// 5. [`Room::give_back`] before the queue stops.
 #[derive(Debug, Default)]
 pub struct Room {
     chains: VecDeque<Chain>,
@@ -25,10 +31,19 @@ pub struct Room {
     pieces: usize,
     header: Segments,
     rest: Segments,
+    /// Lent behind the chains.
+    spare: Box<[u8]>,
+    /// Bytes of the chains that were lent last.
+    lent: usize,
 }
 
 impl Room {
-    /// Bytes that can be written.
+    /// A room that lends `spare` bytes of its own behind the chains, unless these have as many.
+    pub fn with_spare(spare: usize) -> Self {
+        Self { spare: vec![0; spare].into(), ..Self::default() }
+    }
+
+    /// Bytes that the chains have room for.
     pub fn len(&self) -> usize {
         self.len
     }
@@ -51,20 +66,46 @@ impl Room {
         }
     }
 
-    /// The first `header` bytes, and all that follow; `None` when there are not so many.
-    pub fn lend(&mut self, header: usize) -> Option<(&mut Segments, &mut Segments)> {
-        let Self { chains, header: front, rest, .. } = self;
-        gather(chains, usize::MAX, rest);
-        front.clear();
-        rest.split_front(header, front).then_some((front, rest))
+    /// All but the first `header` bytes, which are set aside as [`Room::header`]; `None` when the chains have
+    /// not so many.
+    pub fn lend(&mut self, header: usize) -> Option<&mut Segments> {
+        gather(&self.chains, usize::MAX, &mut self.rest);
+        self.lent = self.len;
+        if self.len < self.spare.len() {
+            self.add_spare();
+        }
+        self.header.clear();
+        let there = self.len >= header && self.rest.split_front(header, &mut self.header);
+        there.then_some(&mut self.rest)
     }
 
-    /// Copies out what lies from byte `at` on, such as a packet's own header once it has arrived. Returns the
-    /// bytes copied: fewer than asked for when there are no more.
+    /// What [`Room::lend`] has set aside.
+    pub fn header(&mut self) -> &mut Segments {
+        &mut self.header
+    }
+
+    /// Copies out what lies from byte `at` on of what was lent last, such as a packet's own header once it has
+    /// arrived. Returns the bytes copied: fewer than asked for when there are no more.
     pub fn peek(&mut self, at: usize, data: &mut [u8]) -> usize {
-        gather(&mut self.chains, at + data.len(), &mut self.rest);
+        gather(&self.chains, at + data.len(), &mut self.rest);
+        if self.rest.len() < at + data.len() {
+            self.add_spare();
+        }
         self.rest.consume(at);
         self.rest.read(data)
+    }
+
+    /// Moves what of the first `written` bytes has come into the room's own memory to the chains taken since.
+    /// `false` if these are not enough yet: fill the room first.
+    #[must_use]
+    pub fn settle(&mut self, written: usize) -> bool {
+        let enough = self.len >= written;
+        if let Some(excess) = written.checked_sub(self.lent).filter(|_| enough) {
+            gather(&self.chains, written, &mut self.rest);
+            self.rest.consume(self.lent);
+            self.rest.write(&self.spare[..excess]);
+        }
+        enough
     }
 
     /// Completes the chains that the first `written` bytes are in, at least one. How many they are.
@@ -109,6 +150,14 @@ impl Room {
         }
     }
 
+    /// Lends the room's own memory, too.
+    fn add_spare(&mut self) {
+        let len = self.spare.len();
+        if len > 0 {
+            self.rest.push(NonNull::from(&mut *self.spare).cast(), len);
+        }
+    }
+
     /// Nothing is lent of chains that are gone.
     fn forget(&mut self) {
         self.header.clear();
@@ -117,12 +166,12 @@ impl Room {
 }
 
 /// At least the first `len` bytes of `chains`, if there are so many, as one.
-fn gather(chains: &mut VecDeque<Chain>, len: usize, into: &mut Segments) {
+fn gather(chains: &VecDeque<Chain>, len: usize, into: &mut Segments) {
     into.clear();
     for chain in chains {
         if into.len() >= len {
             break;
         }
-        into.extend(chain.writable());
+        into.extend(&chain.body.writable);
     }
 }

@@ -18,7 +18,7 @@ const FENCED: [(&str, &str); 13] = [
     ("crates/testkit/src/hal.rs", "the Hal of virtio-drivers is an unsafe trait"),
     ("crates/virtio-blk/tests/backends.rs", "a test's eventfd as a BorrowedFd"),
     ("crates/virtio-net/src/backend/tap.rs", "interfaces are made and set up by ioctls"),
-    ("crates/virtio-net/tests/tap.rs", "a packet socket at a tap's other end"),
+    ("crates/virtio-net/tests/tap/host.rs", "a packet socket at a tap's other end"),
     ("crates/virtq/src/memory.rs", "ring memory is shared with the guest"),
     ("crates/virtq/src/packet.rs", "iovecs into guest memory go to the kernel"),
     ("crates/virtq/src/segments.rs", "iovecs into guest memory go to the kernel"),

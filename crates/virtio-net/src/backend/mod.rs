@@ -36,7 +36,8 @@ pub trait NetBackend: Send + 'static {
     fn send(&mut self, header: &NetHeader, frame: &mut Segments) -> io::Result<()>;
 
     /// Receives one frame to the front of `room`, never a part of one. `header` is that of a plain
-    /// frame, to be left so if it is one. An error counts as [`Received::Nothing`].
+    /// frame, to be left so if it is one; others are for what the driver has taken over
+    /// ([`NetBackend::set_guest_offloads`]). An error counts as [`Received::Nothing`].
     fn recv(&mut self, header: &mut NetHeader, room: &mut Segments) -> io::Result<Received>;
 
     /// Becomes readable when there is a frame to receive, and writable when there is room for one to
@@ -48,6 +49,20 @@ pub trait NetBackend: Send + 'static {
     /// without what they need, such as segmentation without checksums (VIRTIO 1.4 §5.1.3.1). Asked once.
     fn offloads(&self) -> Features {
         Features::default()
+    }
+
+    /// What it can leave to the driver in frames that it receives, as features that the driver is offered:
+    /// checksums (`VIRTIO_NET_F_GUEST_CSUM`) and segmentation (`VIRTIO_NET_F_GUEST_…`), as
+    /// [`NetBackend::offloads`] otherwise.
+    fn guest_offloads(&self) -> Features {
+        Features::default()
+    }
+
+    /// What it may leave to the driver from now on, which may change at any time. Frames that ask for more are
+    /// dropped. Before the first call that is nothing. After an error nothing has changed.
+    fn set_guest_offloads(&mut self, offloads: Features) -> io::Result<()> {
+        let _ = offloads;
+        Ok(())
     }
 
     /// Whether the driver uses the pair of queues that this is the end of: if not, the host should leave

@@ -3,6 +3,7 @@
 #![expect(unsafe_code, reason = "interfaces are made and set up by ioctls on struct ifreq")]
 
 mod error;
+mod offloads;
 
 use std::ffi::CStr;
 use std::fs::{File, OpenOptions};
@@ -11,6 +12,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixDatagram;
 
+use cubie_virtio_core::Features;
 use cubie_virtq::Segments;
 use libc::{Ioctl, ifreq};
 
@@ -27,15 +29,18 @@ const FLAGS: i32 = libc::IFF_TAP | libc::IFF_NO_PI | libc::IFF_VNET_HDR;
 /// A tap, up and non-blocking, or one queue of a tap that has several. It vanishes with the last of these
 /// values, unless somebody had made it persistent.
 ///
-/// The kernel is told that the guest takes plain frames only, so that it never hands over one longer
-/// than the interface's MTU and a VLAN header ask for. One that is longer than the guest's buffer
-/// all the same (an MTU that the guest does not know of) is dropped as a whole.
+/// The kernel does for the guest what it can do for a process: checksums and segmentation, in both directions.
+/// It is told what the guest takes over: as long as that is nothing, it hands over no frame longer than the
+/// interface's MTU and a VLAN header ask for. One that is longer than the guest's buffers all the same (an MTU
+/// that the guest does not know of) is dropped as a whole.
 #[derive(Debug)]
 pub struct Tap {
     file: File,
     name: String,
     /// The kernel puts frames into this queue.
     attached: bool,
+    /// What the kernel can do to frames, in its own words (`TUN_F_…`).
+    offloads: libc::c_uint,
 }
 
 impl Tap {
@@ -71,7 +76,7 @@ impl Tap {
         // SAFETY: TUNSETIFF reads and writes a struct ifreq, which this is.
         check(unsafe { libc::ioctl(file.as_raw_fd(), libc::TUNSETIFF, &raw mut request) })
             .map_err(|error| TapError::refused(name, flags & libc::IFF_MULTI_QUEUE != 0, error))?;
-        let tap = Self { file, name: name_in(&request), attached: true };
+        let mut tap = Self { file, name: name_in(&request), attached: true, offloads: 0 };
         tap.set_up().map_err(|source| TapError::Host { what: "set up", source })?;
         Ok(tap)
     }
@@ -83,15 +88,17 @@ impl Tap {
 
     /// The header of this crate, no offloads, and room for all frames: a persistent tap remembers those of
     /// its last user.
-    fn set_up(&self) -> io::Result<()> {
+    fn set_up(&mut self) -> io::Result<()> {
         let len = NetHeader::LEN as libc::c_int;
         // SAFETY: TUNSETVNETHDRSZ reads an int.
         check(unsafe {
             libc::ioctl(self.file.as_raw_fd(), libc::TUNSETVNETHDRSZ, &raw const len)
         })?;
-        let none: libc::c_ulong = 0;
-        // SAFETY: TUNSETOFFLOAD takes a number.
-        check(unsafe { libc::ioctl(self.file.as_raw_fd(), libc::TUNSETOFFLOAD, none) })?;
+        // The kernel cannot be asked what it knows, but it refuses what it does not.
+        let known = [offloads::ALL, offloads::ALL & !offloads::USO];
+        let known = known.into_iter().find(|flags| self.offload(*flags).is_ok());
+        self.offloads = known.unwrap_or_default();
+        self.offload(0)?;
         // Each tap begins without a bound on what the host has not yet taken, but a persistent one remembers
         // its last user's. Under one, a frame may find no room, and no edge may come when there is some:
         // the kernel wakes those only whom poll has found without room before (Linux, drivers/net/tun.c,
@@ -99,6 +106,13 @@ impl Tap {
         let all = libc::c_int::MAX;
         // SAFETY: TUNSETSNDBUF reads an int.
         check(unsafe { libc::ioctl(self.file.as_raw_fd(), libc::TUNSETSNDBUF, &raw const all) })
+    }
+
+    /// What may be left to the guest.
+    fn offload(&self, flags: libc::c_uint) -> io::Result<()> {
+        let flags = libc::c_ulong::from(flags);
+        // SAFETY: TUNSETOFFLOAD takes a number.
+        check(unsafe { libc::ioctl(self.file.as_raw_fd(), libc::TUNSETOFFLOAD, flags) })
     }
 
     fn bring_up(&self) -> io::Result<()> {
@@ -148,6 +162,18 @@ impl NetBackend for Tap {
 
     fn ready_fd(&self) -> BorrowedFd<'_> {
         self.file.as_fd()
+    }
+
+    fn offloads(&self) -> Features {
+        offloads::host(self.offloads)
+    }
+
+    fn guest_offloads(&self) -> Features {
+        offloads::guest(self.offloads)
+    }
+
+    fn set_guest_offloads(&mut self, offloads: Features) -> io::Result<()> {
+        self.offload(offloads::flags(offloads))
     }
 
     /// A queue that is detached gets no frames, and none can be sent through it. It can be waited for only
@@ -228,7 +254,7 @@ mod tests {
 
     #[test]
     fn the_last_user_of_a_tap_leaves_no_bound_on_what_can_be_sent() {
-        let Ok(tap) = Tap::open(None) else { return eprintln!("skipped: no tap here") };
+        let Ok(mut tap) = Tap::open(None) else { return eprintln!("skipped: no tap here") };
         let bounded: libc::c_int = 4096;
         let mut bound: libc::c_int = 0;
         // SAFETY: TUNSETSNDBUF reads an int.

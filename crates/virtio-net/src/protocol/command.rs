@@ -1,5 +1,6 @@
 //! Commands of the control queue (VIRTIO 1.4 §5.1.6.5).
 
+use cubie_virtio_core::Features;
 use virtio_bindings::virtio_net::*;
 
 /// Bytes of the longest command that is understood.
@@ -10,6 +11,8 @@ pub(crate) const MOST_COMMAND: usize = 8192;
 pub(crate) enum Command {
     /// Use this many pairs of queues (§5.1.6.5.5).
     Pairs(u16),
+    /// Leave no more than this to the driver (§5.1.6.5.6.1).
+    GuestOffloads(Features),
 }
 
 /// The answer to a command (§5.1.6.5).
@@ -29,6 +32,9 @@ impl Command {
             (VIRTIO_NET_CTRL_MQ, VIRTIO_NET_CTRL_MQ_VQ_PAIRS_SET) => {
                 Some(Self::Pairs(u16::from_le_bytes(data.try_into().ok()?)))
             }
+            (VIRTIO_NET_CTRL_GUEST_OFFLOADS, VIRTIO_NET_CTRL_GUEST_OFFLOADS_SET) => {
+                Some(Self::GuestOffloads(Features(u64::from_le_bytes(data.try_into().ok()?))))
+            }
             _ => None,
         }
     }
@@ -41,6 +47,10 @@ mod tests {
     #[test]
     fn a_command_is_read_whole_or_not_at_all() {
         assert_eq!(Command::from_bytes(&[4, 0, 2, 1]), Some(Command::Pairs(258)));
+        let offloads = [5, 0, 1, 2, 3, 4, 5, 6, 7, 8];
+        let expected = Command::GuestOffloads(Features(0x0807_0605_0403_0201));
+        assert_eq!(Command::from_bytes(&offloads), Some(expected));
+        assert_eq!(Command::from_bytes(&offloads[..9]), None);
         for bytes in [&[][..], &[4], &[4, 0], &[4, 0, 2], &[4, 0, 2, 0, 0], &[4, 1, 2, 0], &[99, 0]]
         {
             assert_eq!(Command::from_bytes(bytes), None, "{bytes:?}");

@@ -3,7 +3,10 @@
 use cubie_virtio_core::Features;
 use virtio_bindings::virtio_net::*;
 
+use super::features::GUEST_CSUM;
+
 const NEEDS_CSUM: u8 = VIRTIO_NET_HDR_F_NEEDS_CSUM as u8;
+const DATA_VALID: u8 = VIRTIO_NET_HDR_F_DATA_VALID as u8;
 const GSO_NONE: u8 = VIRTIO_NET_HDR_GSO_NONE as u8;
 const GSO_ECN: u8 = VIRTIO_NET_HDR_GSO_ECN as u8;
 
@@ -75,6 +78,7 @@ impl NetHeader {
             VIRTIO_NET_HDR_GSO_TCPV4 => Features::bit(VIRTIO_NET_F_HOST_TSO4),
             VIRTIO_NET_HDR_GSO_TCPV6 => Features::bit(VIRTIO_NET_F_HOST_TSO6),
             VIRTIO_NET_HDR_GSO_UDP => Features::bit(VIRTIO_NET_F_HOST_UFO),
+            VIRTIO_NET_HDR_GSO_UDP_L4 => Features::bit(VIRTIO_NET_F_HOST_USO),
             _ => return None,
         };
         if self.gso_type & GSO_ECN != 0 {
@@ -84,6 +88,43 @@ impl NetHeader {
             asked = asked.with(Features::bit(VIRTIO_NET_F_CSUM));
         }
         negotiated.has(asked).then_some(())?;
+        Some(self.with_flags(flags))
+    }
+
+    /// The header of a frame that the host sends, as the guest may see it, to which these offloads may be
+    /// left now (§5.1.6.4.1): without anything that the host knows besides. `None` when it would leave
+    /// others, or what nobody could finish.
+    pub(crate) fn for_guest(self, offloads: Features) -> Option<Self> {
+        let checksums = offloads.has(GUEST_CSUM);
+        let flags = if checksums { self.flags & (NEEDS_CSUM | DATA_VALID) } else { 0 };
+        let needs_csum = self.flags & NEEDS_CSUM != 0;
+        let either = |one, other| match offloads.has_bit(one) {
+            true => Features::bit(one),
+            false => Features::bit(other),
+        };
+        let mut left = match u32::from(self.gso_type & !GSO_ECN) {
+            VIRTIO_NET_HDR_GSO_NONE => Features::default(),
+            VIRTIO_NET_HDR_GSO_TCPV4 => Features::bit(VIRTIO_NET_F_GUEST_TSO4),
+            VIRTIO_NET_HDR_GSO_TCPV6 => Features::bit(VIRTIO_NET_F_GUEST_TSO6),
+            VIRTIO_NET_HDR_GSO_UDP => Features::bit(VIRTIO_NET_F_GUEST_UFO),
+            VIRTIO_NET_HDR_GSO_UDP_L4 => either(VIRTIO_NET_F_GUEST_USO4, VIRTIO_NET_F_GUEST_USO6),
+            _ => return None,
+        };
+        if left != Features::default() {
+            // A segment has a checksum of its own, and a size.
+            (needs_csum && self.gso_size != 0).then_some(())?;
+        }
+        if self.gso_type & GSO_ECN != 0 {
+            left = left.with(Features::bit(VIRTIO_NET_F_GUEST_ECN));
+        }
+        if needs_csum {
+            left = left.with(GUEST_CSUM);
+        }
+        offloads.has(left).then(|| self.with_flags(flags))
+    }
+
+    /// With these flags, and without fields that mean nothing.
+    fn with_flags(self, flags: u8) -> Self {
         let (csum_start, csum_offset) = match flags & NEEDS_CSUM {
             0 => (0, 0),
             _ => (self.csum_start, self.csum_offset),
@@ -93,22 +134,21 @@ impl NetHeader {
             _ => (self.hdr_len, self.gso_size),
         };
         let Self { gso_type, .. } = self;
-        Some(Self { flags, gso_type, hdr_len, gso_size, csum_start, csum_offset, num_buffers: 0 })
+        Self { flags, gso_type, hdr_len, gso_size, csum_start, csum_offset, num_buffers: 0 }
     }
 
-    /// The header of a frame that the host sends, as the guest may see it, which has negotiated
-    /// nothing for this direction: nothing is to be done, whatever the host knows besides (§5.1.6.4.1).
-    /// `None` when something is.
-    pub(crate) fn for_guest(self) -> Option<Self> {
-        let plain = self.flags & NEEDS_CSUM == 0 && self.gso_type == GSO_NONE;
-        plain.then_some(Self { num_buffers: 1, ..Self::default() })
+    /// Is the frame to be cut into segments?
+    pub(crate) fn has_segments(&self) -> bool {
+        self.gso_type != GSO_NONE
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::features::{CSUM, FEATURES, OFFLOADS};
+    use super::super::features::{FEATURES, GUEST_OFFLOADS, HOST_OFFLOADS};
     use super::*;
+
+    const CSUM: Features = Features::bit(VIRTIO_NET_F_CSUM);
 
     const TSO4: Features = Features::bit(VIRTIO_NET_F_HOST_TSO4);
 
@@ -149,14 +189,14 @@ mod tests {
             [(plain, Features::default()), (checksum, CSUM), (segments, CSUM.with(TSO4))]
         {
             assert_eq!(header.for_host(needs), Some(header));
-            assert_eq!(header.for_host(OFFLOADS), Some(header));
+            assert_eq!(header.for_host(HOST_OFFLOADS), Some(header));
             if needs != Features::default() {
                 assert_eq!(header.for_host(FEATURES), None);
             }
         }
         assert_eq!(segments.for_host(CSUM), None);
         assert_eq!(header(0, VIRTIO_NET_HDR_GSO_ECN).for_host(CSUM.with(TSO4)), None);
-        assert_eq!(header(0, 0x7f).for_host(OFFLOADS), None, "no such kind of segments");
+        assert_eq!(header(0, 0x7f).for_host(HOST_OFFLOADS), None, "no such kind of segments");
     }
 
     #[test]
@@ -168,23 +208,57 @@ mod tests {
     #[test]
     fn fields_that_mean_nothing_do_not_reach_the_host() {
         let numbers = NetHeader::from_bytes([0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
-        assert_eq!(numbers.for_host(OFFLOADS), Some(NetHeader::default()));
+        assert_eq!(numbers.for_host(HOST_OFFLOADS), Some(NetHeader::default()));
         let checksum = NetHeader { flags: NEEDS_CSUM, ..numbers };
         let NetHeader { csum_start, csum_offset, .. } = numbers;
         let plain = NetHeader::default();
         let expected = NetHeader { flags: NEEDS_CSUM, csum_start, csum_offset, ..plain };
-        assert_eq!(checksum.for_host(OFFLOADS), Some(expected));
+        assert_eq!(checksum.for_host(HOST_OFFLOADS), Some(expected));
         let segments = NetHeader { gso_type: VIRTIO_NET_HDR_GSO_TCPV4 as u8, ..checksum };
-        assert_eq!(segments.for_host(OFFLOADS), Some(NetHeader { num_buffers: 0, ..segments }));
+        assert_eq!(
+            segments.for_host(HOST_OFFLOADS),
+            Some(NetHeader { num_buffers: 0, ..segments })
+        );
     }
 
     #[test]
-    fn a_guest_sees_plain_frames_in_one_buffer() {
-        let one_buffer = NetHeader { num_buffers: 1, ..NetHeader::default() };
-        assert_eq!(header(0, 0).for_guest(), Some(one_buffer));
+    fn a_guest_that_takes_nothing_over_sees_plain_frames() {
+        let seen = |header: NetHeader| header.for_guest(Features::default());
+        let plain = NetHeader::default();
+        assert_eq!(seen(plain), Some(plain));
         // The host has checked the sum; whoever has not negotiated it must not be told.
-        assert_eq!(header(2, 0).for_guest(), Some(one_buffer));
-        assert_eq!(header(VIRTIO_NET_HDR_F_NEEDS_CSUM, 0).for_guest(), None);
-        assert_eq!(header(0, VIRTIO_NET_HDR_GSO_TCPV4).for_guest(), None);
+        assert_eq!(seen(header(VIRTIO_NET_HDR_F_DATA_VALID, 0)), Some(plain));
+        assert_eq!(seen(header(VIRTIO_NET_HDR_F_RSC_INFO, 0)), Some(plain));
+        assert_eq!(seen(header(VIRTIO_NET_HDR_F_NEEDS_CSUM, 0)), None);
+        let segments = NetHeader { gso_size: 9, ..header(1, VIRTIO_NET_HDR_GSO_TCPV4) };
+        assert_eq!(seen(segments), None);
+        assert_eq!(segments.for_guest(GUEST_CSUM), None);
+    }
+
+    #[test]
+    fn a_guest_sees_what_it_takes_over() {
+        let checked = header(VIRTIO_NET_HDR_F_DATA_VALID | VIRTIO_NET_HDR_F_RSC_INFO, 0);
+        let expected = header(VIRTIO_NET_HDR_F_DATA_VALID, 0);
+        assert_eq!(checked.for_guest(GUEST_CSUM), Some(expected), "RSC_EXT is not offered");
+        for (gso_type, needed) in [
+            (VIRTIO_NET_HDR_GSO_TCPV4, VIRTIO_NET_F_GUEST_TSO4),
+            (VIRTIO_NET_HDR_GSO_TCPV6, VIRTIO_NET_F_GUEST_TSO6),
+            (VIRTIO_NET_HDR_GSO_UDP, VIRTIO_NET_F_GUEST_UFO),
+            (VIRTIO_NET_HDR_GSO_UDP_L4, VIRTIO_NET_F_GUEST_USO4),
+            (VIRTIO_NET_HDR_GSO_UDP_L4, VIRTIO_NET_F_GUEST_USO6),
+        ] {
+            let segments = NetHeader { gso_size: 9, csum_start: 34, ..header(1, gso_type) };
+            let marked = NetHeader { gso_type: segments.gso_type | GSO_ECN, ..segments };
+            let offloads = GUEST_CSUM.with(Features::bit(needed));
+            let marks = offloads.with(Features::bit(VIRTIO_NET_F_GUEST_ECN));
+            assert_eq!(segments.for_guest(offloads), Some(segments));
+            assert_eq!(segments.for_guest(Features(GUEST_OFFLOADS.0 & !offloads.0)), None);
+            assert_eq!(segments.for_guest(GUEST_CSUM), None);
+            assert_eq!(marked.for_guest(offloads), None);
+            assert_eq!(marked.for_guest(marks), Some(marked));
+            let wrong = [NetHeader { flags: 0, ..segments }, NetHeader { gso_size: 0, ..segments }];
+            assert_eq!(wrong.map(|header| header.for_guest(marks)), [None, None]);
+        }
+        assert_eq!(header(1, 0x7f).for_guest(GUEST_OFFLOADS), None, "no such kind of segments");
     }
 }

@@ -30,10 +30,10 @@ fn a_packet_is_spread_over_as_many_chains_as_it_needs_with_its_header_written_la
     let mut room = Room::default();
     room.fill(&mut bench.queue, usize::MAX, usize::MAX);
     assert_eq!(room.len(), 27);
-    let (header, rest) = room.lend(3).unwrap();
-    assert_eq!((header.len(), rest.len()), (3, 24));
+    let rest = room.lend(3).unwrap();
+    assert_eq!(rest.len(), 24);
     assert_eq!(rest.write(b"abcdefghijkl"), 12);
-    assert_eq!(header.write(b"HEAD"), 3, "no more than was set aside");
+    assert_eq!(room.header().write(b"HEAD"), 3, "no more than was set aside");
     let mut peeked = [0; 6];
     assert_eq!(room.peek(9, &mut peeked), 6, "across two chains");
     assert_eq!(&peeked, b"ghijkl");
@@ -45,8 +45,7 @@ fn a_packet_is_spread_over_as_many_chains_as_it_needs_with_its_header_written_la
     assert_eq!(&bytes(&bench, 15), b"HEAabcdefghijkl");
 
     // The next one begins at the next chain.
-    let (_, rest) = room.lend(0).unwrap();
-    rest.write(b"xyz");
+    room.lend(0).unwrap().write(b"xyz");
     assert_eq!(room.push(&mut bench.queue, 3), 1);
     bench.queue.signal();
     assert_eq!(bench.used(2), (2, 3));
@@ -113,6 +112,44 @@ fn a_room_of_small_pieces_is_never_more_than_a_system_call_takes() {
     }
     let mut room = Room::default();
     room.fill(&mut bench.queue, usize::MAX, usize::MAX);
-    assert_eq!(room.len(), 512);
-    assert_eq!(room.lend(12).unwrap().1.len(), 500);
+    assert_eq!(room.len(), 256);
+    assert_eq!(room.lend(12).unwrap().len(), 244);
+}
+
+#[test]
+fn what_does_not_fit_waits_in_the_room_for_further_chains() {
+    let mut bench = bench(Features::VERSION_1, &[10, 5]);
+    let mut room = Room::with_spare(20);
+    room.fill(&mut bench.queue, 20, usize::MAX);
+    assert_eq!(room.len(), 15);
+    assert!(room.lend(16).is_none(), "a header is not put into memory of the room's own");
+    let rest = room.lend(3).unwrap();
+    assert_eq!(rest.len(), 32);
+    assert_eq!(rest.write(b"abcdefghijklmnopqr"), 18);
+    let mut peeked = [0; 8];
+    assert_eq!(room.peek(11, &mut peeked), 8);
+    assert_eq!(&peeked, b"ijklmnop");
+
+    assert!(!room.settle(21), "there are six bytes too many");
+    for head in 2..4 {
+        bench.descriptor(DESC, head, (SEAM - 4 + 15 + 4 * (u64::from(head) - 2), 4, WRITE, 0));
+        bench.offer(head);
+        room.fill(&mut bench.queue, 21, usize::MAX);
+        assert_eq!(room.settle(21), head == 3);
+    }
+    room.header().write(b"HEA");
+    assert_eq!((room.count(21), room.push(&mut bench.queue, 21)), (4, 4));
+    bench.queue.signal();
+    assert_eq!([0, 1, 2, 3].map(|slot| bench.used(slot).1), [10, 5, 4, 2]);
+    assert_eq!(&bytes(&bench, 21), b"HEAabcdefghijklmnopqr");
+}
+
+#[test]
+fn a_room_of_its_own_is_not_lent_when_chains_have_as_much() {
+    let mut bench = bench(Features::VERSION_1, &[10, 10]);
+    let mut room = Room::with_spare(20);
+    room.fill(&mut bench.queue, 20, usize::MAX);
+    assert_eq!(room.lend(0).unwrap().len(), 20);
+    assert!(room.settle(20));
+    assert_eq!(room.push(&mut bench.queue, 20), 2);
 }

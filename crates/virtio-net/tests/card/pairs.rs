@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use cubie_testkit::{Descriptor, Guest, Slot, within};
 use cubie_virtio_core::{Features, VirtioDevice};
-use cubie_virtio_net::{Drops, Loopback, Mac, Net};
+use cubie_virtio_net::{Counters, Loopback, Mac, Net};
 use virtio_bindings::virtio_net::VIRTIO_NET_F_MQ;
 
 use crate::driver::*;
@@ -24,7 +24,7 @@ struct Bench {
     guest: Guest,
     slot: Slot,
     ends: Vec<Loopback>,
-    drops: Drops,
+    counters: Counters,
 }
 
 impl Bench {
@@ -32,10 +32,10 @@ impl Bench {
         let (cables, ends): (Vec<_>, Vec<_>) =
             (0..PAIRS).map(|_| Loopback::pair().unwrap()).unzip();
         let net = Net::with_pairs(cables, Mac::made_from("test")).unwrap();
-        let drops = net.drops();
+        let counters = net.counters();
         let guest = Guest::new();
         let slot = guest.plug(Box::new(net));
-        Self { guest, slot, ends, drops }
+        Self { guest, slot, ends, counters }
     }
 
     fn drive(&self, features: Features) -> Driver {
@@ -85,7 +85,10 @@ fn each_pair_that_the_driver_uses_has_a_road_of_its_own() {
         for (pair, end) in bench.ends.iter().enumerate() {
             passes(&mut driver, end, pair);
         }
-        assert_eq!((bench.drops.transmit(), bench.drops.receive()), (0, 0));
+        assert_eq!(
+            (bench.counters.transmit().drops.total(), bench.counters.receive().drops.total()),
+            (0, 0)
+        );
     });
 }
 
@@ -105,7 +108,11 @@ fn a_pair_that_the_driver_does_not_use_receives_nothing_and_sends_nothing() {
         }
         assert!(bench.ends[1].send_frame(&[1; 20]));
         driver.send(transmit(1), &[1; 20]);
-        assert_eq!(bench.drops.transmit(), 1, "its buffer comes back, and that is all");
+        assert_eq!(
+            bench.counters.transmit().drops.total(),
+            1,
+            "its buffer comes back, and that is all"
+        );
         assert_eq!(bench.ends[1].wait_frame(Duration::ZERO), None);
         // The pair's worker has had its turn.
         assert_eq!(driver.use_pairs(1), OK);
@@ -180,7 +187,7 @@ fn the_reset_of_one_queue_keeps_the_pairs_and_that_of_the_card_does_not() {
 
         let mut driver = bench.drive(MQ);
         driver.send(transmit(1), &[1; 20]);
-        assert_eq!(bench.drops.transmit(), 1, "the second driver uses one pair");
+        assert_eq!(bench.counters.transmit().drops.total(), 1, "the second driver uses one pair");
         passes(&mut driver, &bench.ends[0], 0);
     });
 }

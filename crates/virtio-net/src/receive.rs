@@ -1,0 +1,164 @@
+//! From the host to the guest.
+
+use cubie_virtio_core::{Features, QueueState, Virtqueue};
+use cubie_virtq::Room;
+
+use crate::backend::Received;
+use crate::counters::{Reason, Tally};
+use crate::pair::Card;
+use crate::protocol::{BESIDE_MTU, FRAME_LEN, MRG_RXBUF, MTU, receives_segments};
+use crate::{NetBackend, NetHeader};
+
+/// Batches of frames that one turn receives: a host that sends without end must not keep the device from
+/// being stopped.
+const MOST_BATCHES: usize = 4;
+
+/// Receives frames into one queue.
+#[derive(Debug)]
+pub(crate) struct Receiver {
+    queue: Virtqueue,
+    /// Buffers for frames to come, taken from the queue.
+    room: Room,
+    /// A frame that has come, and waits for more buffers.
+    held: Option<(NetHeader, usize)>,
+    /// What the host may leave to the driver. Frames that ask it for more are dropped.
+    pub(crate) offloads: Features,
+    card: Card,
+    pair: u16,
+}
+
+impl Receiver {
+    pub(crate) fn new(queue: Virtqueue, card: Card, pair: u16) -> Self {
+        let merges = card.features.has(MRG_RXBUF);
+        let room = if merges { Room::with_spare(longest(&card)) } else { Room::default() };
+        Self { queue, room, held: None, offloads: Features::default(), card, pair }
+    }
+
+    /// How far the queue has got. Frames are at the host, but for one that waits for buffers: it is lost.
+    pub(crate) fn park(mut self) -> (u16, QueueState) {
+        self.room.give_back(&mut self.queue);
+        if self.held.is_some() {
+            self.tally().drop(Reason::Length);
+        }
+        (self.queue.index(), self.queue.state())
+    }
+
+    pub(crate) fn queue(&self) -> &Virtqueue {
+        &self.queue
+    }
+
+    /// Frames go into the guest's buffers as long as there are both.
+    pub(crate) fn receive(&mut self, backend: &mut impl NetBackend) {
+        for _ in 0..MOST_BATCHES {
+            let more = (0..self.queue.size()).all(|_| self.receive_frame(backend));
+            self.queue.signal();
+            if !more {
+                return;
+            }
+        }
+        // Frames may be left, but other events have their turn first. The counter of an eventfd cannot
+        // overflow by ones.
+        let _ = self.queue.kick().write(1);
+    }
+
+    /// Receives one frame, or drops it, or gives back a buffer that is for none. `false` if none of these can
+    /// be done now.
+    fn receive_frame(&mut self, backend: &mut impl NetBackend) -> bool {
+        if let Some((header, len)) = self.held.take() {
+            return self.deliver(header, len);
+        }
+        if !self.make_room(0) {
+            return false;
+        }
+        let Some(rest) = self.room.lend(NetHeader::len(self.card.features)) else {
+            // No buffer for a frame at all.
+            self.room.push(&mut self.queue, 0);
+            return true;
+        };
+        let mut header = NetHeader::default();
+        let received = backend.recv(&mut header, rest).unwrap_or_else(|error| {
+            tracing::debug!(%error, "the host receives nothing");
+            Received::Nothing
+        });
+        let checked = match received {
+            Received::Nothing => return false,
+            Received::Lost => Err(Reason::Length),
+            Received::Frame(len) => self.check(header, len).map(|header| (header, len)),
+        };
+        match checked {
+            Ok((header, len)) => self.deliver(header, len),
+            Err(reason) => {
+                // The buffers are for the next frame.
+                self.tally().drop(reason);
+                true
+            }
+        }
+    }
+
+    /// Takes buffers for the longest frame if there are so many; `false` if there are not even `least` bytes,
+    /// and the guest will kick when there are more.
+    fn make_room(&mut self, least: usize) -> bool {
+        let Self { queue, room, card, .. } = self;
+        let (most, wanted) = match card.features.has(MRG_RXBUF) {
+            true => (usize::MAX, longest(card)),
+            false => (1, 1),
+        };
+        loop {
+            room.fill(queue, wanted, most);
+            // A buffer may be there that has not a byte.
+            if !room.is_empty() && room.settle(least) {
+                return true;
+            }
+            if !queue.look_again() {
+                return false;
+            }
+        }
+    }
+
+    /// The header of a frame of `len` bytes that has come into the room, as the guest may see it, or why it
+    /// must not see the frame.
+    fn check(&self, header: NetHeader, len: usize) -> Result<NetHeader, Reason> {
+        let Self { card, offloads, .. } = self;
+        if !card.link.is_up() {
+            return Err(Reason::LinkDown);
+        }
+        let header = header.for_guest(*offloads).ok_or(Reason::Header)?;
+        let mtu = card.mtu.filter(|_| card.features.has(MTU) && !header.has_segments());
+        if mtu.is_some_and(|mtu| len > usize::from(mtu) + BESIDE_MTU) {
+            return Err(Reason::Length);
+        }
+        Ok(header)
+    }
+
+    /// Gives the guest a frame of `len` bytes that has come into the room; `false` if it has to wait for more
+    /// buffers.
+    fn deliver(&mut self, header: NetHeader, len: usize) -> bool {
+        let header_len = NetHeader::len(self.card.features);
+        let whole = header_len + len;
+        if !self.make_room(whole) {
+            self.held = Some((header, len));
+            return false;
+        }
+        let num_buffers = self.room.count(whole) as u16;
+        let bytes = NetHeader { num_buffers, ..header }.to_bytes();
+        self.room.header().write(&bytes[..header_len]);
+        self.room.push(&mut self.queue, whole);
+        self.tally().pass(len);
+        true
+    }
+
+    fn tally(&self) -> &Tally {
+        &self.card.counters.tally(self.pair).receive
+    }
+}
+
+/// Bytes of the longest frame that the host may have for the guest, and of its header.
+fn longest(card: &Card) -> usize {
+    let frame = match card.mtu {
+        Some(mtu) if card.features.has(MTU) && !receives_segments(card.features) => {
+            usize::from(mtu) + BESIDE_MTU
+        }
+        _ => *FRAME_LEN.end(),
+    };
+    NetHeader::LEN + frame
+}

@@ -1,0 +1,91 @@
+//! From the guest to the host.
+
+use std::io::ErrorKind::WouldBlock;
+
+use cubie_virtio_core::{Features, QueueState, Virtqueue};
+use cubie_virtq::{Chain, Serve};
+
+use crate::counters::Reason;
+use crate::pair::Card;
+use crate::protocol::FRAME_LEN;
+use crate::{NetBackend, NetHeader};
+
+/// Sends the frames of one queue.
+#[derive(Debug)]
+pub(crate) struct Transmitter {
+    queue: Virtqueue,
+    /// The host had no room for a frame: it is the next one in the ring still.
+    waiting: bool,
+    card: Card,
+    pair: u16,
+}
+
+impl Transmitter {
+    pub(crate) fn new(queue: Virtqueue, card: Card, pair: u16) -> Self {
+        Self { queue, waiting: false, card, pair }
+    }
+
+    /// How far the queue has got. Frames are in the ring or gone.
+    pub(crate) fn park(self) -> (u16, QueueState) {
+        (self.queue.index(), self.queue.state())
+    }
+
+    pub(crate) fn queue(&self) -> &Virtqueue {
+        &self.queue
+    }
+
+    /// Whether frames wait until the host has room.
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.waiting
+    }
+
+    /// The guest's frames go to the host as long as it has room; those in a pair that the driver does not use
+    /// go nowhere.
+    pub(crate) fn transmit(&mut self, backend: &mut impl NetBackend, active: bool) {
+        let Self { queue, waiting, card, pair } = self;
+        let tally = &card.counters.tally(*pair).transmit;
+        *waiting = false;
+        queue.drain(|mut chain| {
+            let sent = match (active, card.link.is_up()) {
+                (false, _) => Err(Reason::Inactive),
+                (_, false) => Err(Reason::LinkDown),
+                (true, true) => send(backend, &mut chain, card.features),
+            };
+            match sent {
+                Ok(Some(len)) => tally.pass(len),
+                Ok(None) => {
+                    *waiting = true;
+                    return Serve::Stop(chain);
+                }
+                Err(reason) => tally.drop(reason),
+            }
+            Serve::Done(chain, 0)
+        });
+    }
+}
+
+/// Sends the chain's frame; its length, or `None` while the host has no room for it, or why nobody should.
+fn send(
+    backend: &mut impl NetBackend,
+    chain: &mut Chain,
+    features: Features,
+) -> Result<Option<usize>, Reason> {
+    let frame = chain.readable();
+    let mut header = [0; NetHeader::LEN];
+    let header_len = NetHeader::len(features);
+    let whole = frame.read(&mut header[..header_len]) == header_len;
+    let len = frame.len();
+    if !whole || !FRAME_LEN.contains(&len) {
+        tracing::debug!(len, "the guest's frame is malformed");
+        return Err(Reason::Length);
+    }
+    let header = NetHeader::from_bytes(header).for_host(features).ok_or(Reason::Header)?;
+    match backend.send(&header, frame) {
+        Ok(()) => Ok(Some(len)),
+        Err(error) if error.kind() == WouldBlock => Ok(None),
+        Err(error) => {
+            tracing::debug!(%error, "the host refuses the guest's frame");
+            Err(Reason::Refused)
+        }
+    }
+}

@@ -1,0 +1,9 @@
+//! The card from outside: its queues by a driver without manners, its host ends by others than its own.
+
+mod driver;
+mod link;
+mod merge;
+mod offloads;
+mod packets;
+mod pairs;
+mod stranger;

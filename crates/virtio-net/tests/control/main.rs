@@ -1,4 +1,0 @@
-//! The card through its control queue: pairs, and what else a driver asks for.
-
-mod driver;
-mod pairs;
