@@ -81,9 +81,14 @@ impl Seat {
         &self.bell
     }
 
+    /// What is posted.
+    pub(crate) fn settings(&self) -> Settings {
+        lock(&self.notice).settings.clone()
+    }
+
     /// Has `act` done what is posted, and passes on whether it could.
     pub(crate) fn obey(&self, act: impl FnOnce(&Settings) -> io::Result<()>) {
-        let settings = lock(&self.notice).settings.clone();
+        let settings = self.settings();
         let done = act(&settings);
         if let Err(error) = &done {
             let pair = self.pair;
@@ -113,10 +118,11 @@ fn lock(notice: &Mutex<Notice>) -> MutexGuard<'_, Notice> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Mac;
     use cubie_virtio_core::Features;
 
     fn settings(pairs: u16) -> Settings {
-        Settings { pairs, ..Settings::new(Features::default()) }
+        Settings { pairs, ..Settings::new(Mac::made_from("test"), Features::default()) }
     }
 
     #[test]

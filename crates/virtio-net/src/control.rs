@@ -4,6 +4,7 @@ use cubie_virtio_core::{Handler, QueueState, Source, Virtqueue};
 use cubie_virtq::{Chain, Serve};
 use vmm_sys_util::eventfd::EventFd;
 
+use crate::Link;
 use crate::protocol::{Ack, Command, MOST_COMMAND};
 use crate::settings::{Limits, Settings};
 
@@ -28,6 +29,7 @@ pub(crate) trait DataPlane: Send + 'static {
 pub(crate) struct ControlHandler<P> {
     queue: Virtqueue,
     plane: P,
+    link: Link,
     limits: Limits,
     /// What holds since the last command.
     settings: Settings,
@@ -37,33 +39,45 @@ pub(crate) struct ControlHandler<P> {
 }
 
 impl<P: DataPlane> ControlHandler<P> {
-    pub(crate) fn new(queue: Virtqueue, plane: P, limits: Limits, settings: Settings) -> Self {
+    pub(crate) fn new(
+        queue: Virtqueue,
+        plane: P,
+        link: Link,
+        limits: Limits,
+        settings: Settings,
+    ) -> Self {
         let bytes = Box::new([0; MOST_COMMAND]);
-        Self { queue, plane, limits, settings, asked: None, bytes }
+        Self { queue, plane, link, limits, settings, asked: None, bytes }
     }
 
     /// What holds, and how far the queue has got. A command that is not answered is in the ring still, and
     /// is carried out again.
     pub(crate) fn park(self) -> (Settings, (u16, QueueState)) {
-        let Self { queue, settings, plane: _, limits: _, asked: _, bytes: _ } = self;
+        let Self { queue, settings, plane: _, link: _, limits: _, asked: _, bytes: _ } = self;
         (settings, (queue.index(), queue.state()))
     }
 
     fn serve(&mut self) {
-        let Self { queue, plane, limits, settings, asked, bytes } = self;
+        let Self { queue, plane, link, limits, settings, asked, bytes } = self;
         queue.drain(|mut chain| {
             if asked.is_none() {
-                let Some(new) = command(&mut chain, bytes).and_then(|c| settings.after(c, *limits))
-                else {
+                let command = command(&mut chain, bytes);
+                let announced = command == Some(Command::Announced);
+                let Some(new) = command.and_then(|command| settings.after(command, *limits)) else {
                     tracing::debug!("the driver's command is malformed, or not for this card");
                     return answer(chain, Ack::Err);
                 };
+                if announced {
+                    link.announced();
+                    return answer(chain, Ack::Ok);
+                }
                 plane.apply(new.clone());
                 *asked = Some(new);
             }
             match (plane.outcome(), asked.take()) {
                 (Some(true), Some(new)) => {
                     *settings = new;
+                    link.show_mac(settings.filter.mac);
                     answer(chain, Ack::Ok)
                 }
                 (Some(_), _) => {

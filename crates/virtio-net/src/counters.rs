@@ -56,6 +56,7 @@ pub(crate) enum Reason {
     Length,
     Header,
     Refused,
+    Filtered,
     Inactive,
     LinkDown,
 }
@@ -145,7 +146,7 @@ impl Tally {
                 length: dropped(Reason::Length),
                 header: dropped(Reason::Header),
                 refused: dropped(Reason::Refused),
-                filtered: 0,
+                filtered: dropped(Reason::Filtered),
                 inactive: dropped(Reason::Inactive),
                 link_down: dropped(Reason::LinkDown),
             },

@@ -13,8 +13,8 @@ use crate::link::Link;
 use crate::pair::{Card, PairHandler};
 use crate::parts::{Pair, Parts};
 use crate::protocol::{
-    self, CTRL_GUEST_OFFLOADS, Duplex, FEATURES, GUEST_OFFLOADS, HOST_OFFLOADS, MQ, MTU,
-    SPEED_DUPLEX, consistent,
+    self, CTRL_GUEST_OFFLOADS, Duplex, FEATURES, GUEST_ANNOUNCE, GUEST_OFFLOADS, HOST_OFFLOADS, MQ,
+    MTU, SPEED_DUPLEX, consistent,
 };
 use crate::settings::{Limits, Settings};
 use crate::{Counters, Mac, NetBackend};
@@ -29,6 +29,8 @@ const MOST_PAIRS: usize = 256;
 /// The virtio network card.
 pub struct Net<B: NetBackend> {
     config: Config,
+    /// The address that the card was made with.
+    mac: Mac,
     features: Features,
     mtu: Option<u16>,
     queue_sizes: Vec<u16>,
@@ -79,6 +81,7 @@ impl<B: NetBackend> Net<B> {
         };
         let several = if pairs > 1 { MQ } else { Features(0) };
         Self {
+            mac,
             features: FEATURES.with(consistent(host)).with(guest).with(several),
             mtu: None,
             queue_sizes: vec![QUEUE_SIZE; protocol::control(pairs) + 1],
@@ -86,7 +89,7 @@ impl<B: NetBackend> Net<B> {
             counters: Counters::new(pairs),
             pairs: backends.into_iter().map(Station::Parked).collect(),
             control: None,
-            settings: Settings::new(Features(0)),
+            settings: Settings::new(mac, Features(0)),
             states: vec![],
             config,
         }
@@ -127,8 +130,10 @@ impl<B: NetBackend> Net<B> {
         let Parts { pairs, control, states, goes_on } = parts;
         self.states = states;
         if !goes_on {
-            self.settings = Settings::new(features);
+            self.settings = Settings::new(self.mac, features);
+            self.link.begin(features.has(GUEST_ANNOUNCE));
         }
+        self.link.show_mac(self.settings.filter.mac);
         let limits = Limits { features, pairs: pairs.len() as u16 };
         let (board, seats) = Board::new(limits.pairs, self.settings.clone())?;
         let (mtu, link, counters) = (self.mtu, self.link.clone(), self.counters.clone());
@@ -137,7 +142,8 @@ impl<B: NetBackend> Net<B> {
             self.start_pair(pair, seat, card.clone())?;
         }
         if let Some(queue) = control {
-            let handler = ControlHandler::new(queue, board, limits, self.settings.clone());
+            let (link, settings) = (self.link.clone(), self.settings.clone());
+            let handler = ControlHandler::new(queue, board, link, limits, settings);
             self.control = Some(spawn("virtio-net-ctrl", handler).map_err(|(error, _)| error)?);
         }
         Ok(())
@@ -187,6 +193,8 @@ impl<B: NetBackend> VirtioDevice for Net<B> {
             self.settings = settings;
             states[usize::from(index)] = state;
         }
+        // The next driver reads it before the card is started.
+        self.link.show_mac(self.mac);
         let pairs = self.pairs.iter_mut().filter_map(|pair| pair.stop(PairHandler::park));
         for (index, state) in pairs.flatten() {
             states[usize::from(index)] = state;

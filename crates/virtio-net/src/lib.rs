@@ -19,11 +19,13 @@
 //! 2. The guest's driver starts it: each pair of queues gets a worker, which owns them and their host end,
 //!    and the control queue gets one.
 //! 3. A frame waits at the host until the guest offers a buffer, and in the ring until the host has
-//!    room. With MRG_RXBUF it is read straight into as many buffers as it needs; what there is no buffer for
-//!    yet is kept meanwhile. One that cannot be right, or does not fit, is dropped and counted, and nothing else is.
-//! 4. The driver commands how many pairs it wants to use, and what it takes over from the host. The control queue's worker posts that on a board
-//!    before all pairs, rings their bells, and answers when each has said that it acts by it: no lock and
-//!    no question on the road of a frame.
+//!    room. With MRG_RXBUF it is read straight into as many buffers as it needs; what there is no buffer
+//!    for yet is kept meanwhile. One that cannot be right, does not fit or is not wanted is dropped and
+//!    counted, and nothing else is.
+//! 4. The driver commands how many pairs it wants to use, what it takes over from the host, and which
+//!    frames it wants to hear of. The control queue's worker posts that on a board before all pairs,
+//!    rings their bells, and answers when each has said that it acts by it: no lock and no question on
+//!    the road of a frame.
 //! 5. The guest resets the card: the host ends are parked until the next start, frames and all.
 //!
 //! ```
@@ -48,6 +50,7 @@ mod board;
 mod control;
 mod counters;
 mod device;
+mod filter;
 mod link;
 mod mac;
 mod pair;

@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use cubie_virtio_core::Config;
 
-use crate::protocol::config::{self, LINK_UP};
+use crate::Mac;
+use crate::protocol::config::{self, ANNOUNCE, LINK_UP};
 
 /// A handle on the card's cable, to be used at any time and from any thread. Clones share it.
 ///
@@ -17,12 +18,17 @@ pub struct Link(Arc<Cable>);
 #[derive(Debug)]
 struct Cable {
     up: AtomicBool,
+    /// The driver can be asked to announce itself.
+    announces: AtomicBool,
+    /// It was asked, and has not said that it did.
+    asked: AtomicBool,
     config: Config,
 }
 
 impl Link {
     pub(crate) fn new(config: Config) -> Self {
-        Self(Arc::new(Cable { up: AtomicBool::new(true), config }))
+        let (announces, asked) = (AtomicBool::new(false), AtomicBool::new(false));
+        Self(Arc::new(Cable { up: AtomicBool::new(true), announces, asked, config }))
     }
 
     /// Plugs the cable in or out. The guest is interrupted if that is a change.
@@ -35,5 +41,44 @@ impl Link {
     /// Whether frames pass.
     pub fn is_up(&self) -> bool {
         self.0.up.load(Ordering::Relaxed)
+    }
+
+    /// Asks the guest to announce itself to the network, which may have to learn anew where it is. `false` if
+    /// its driver cannot be asked (VIRTIO 1.4 §5.1.6.5.4).
+    pub fn announce(&self) -> bool {
+        let can = self.0.announces.load(Ordering::Relaxed);
+        if can {
+            self.ask(true);
+        }
+        can
+    }
+
+    /// A driver starts, which can be asked to announce itself or not, and was not asked yet.
+    pub(crate) fn begin(&self, announces: bool) {
+        self.0.announces.store(announces, Ordering::Relaxed);
+        self.announced();
+    }
+
+    /// The driver has announced itself.
+    pub(crate) fn announced(&self) {
+        if self.0.asked.load(Ordering::Relaxed) {
+            self.ask(false);
+        }
+    }
+
+    /// The driver reads that the card has this address.
+    pub(crate) fn show_mac(&self, mac: Mac) {
+        let mut there = [0; 6];
+        self.0.config.read(config::MAC, &mut there);
+        if there != mac.bytes() {
+            self.0.config.update(|bytes| config::set_mac(bytes, mac));
+        }
+    }
+
+    fn ask(&self, asked: bool) {
+        self.0.config.update(|bytes| {
+            self.0.asked.store(asked, Ordering::Relaxed);
+            config::change_status(bytes, ANNOUNCE, asked);
+        });
     }
 }

@@ -47,6 +47,12 @@ impl Mac {
         Self([first & !GROUP | LOCAL, b, c, d, e, f])
     }
 
+    /// The address with these bytes, if it is one card's.
+    pub fn from_bytes(bytes: [u8; 6]) -> Result<Self, MacError> {
+        let one_card = bytes[0] & GROUP == 0 && bytes != [0; 6];
+        one_card.then_some(Self(bytes)).ok_or(MacError::NotOneCard(Self(bytes)))
+    }
+
     /// The bytes, in the order in which they are sent.
     pub fn bytes(self) -> [u8; 6] {
         self.0
@@ -63,9 +69,7 @@ impl FromStr for Mac {
             digits.then(|| u8::from_str_radix(pair, 16).ok()).flatten()
         };
         let bytes: Option<Vec<u8>> = text.split(':').map(pair).collect();
-        let mac = Self(bytes.and_then(|bytes| bytes.try_into().ok()).ok_or_else(form)?);
-        let one_card = mac.0[0] & GROUP == 0 && mac.0 != [0; 6];
-        one_card.then_some(mac).ok_or(MacError::NotOneCard(mac))
+        Self::from_bytes(bytes.and_then(|bytes| bytes.try_into().ok()).ok_or_else(form)?)
     }
 }
 

@@ -41,7 +41,8 @@ impl<B: NetBackend> PairHandler<B> {
     /// Serves `pair`. The host end is in use until the first look at what is posted, before which nothing
     /// passes.
     pub(crate) fn new(backend: B, pair: Pair, seat: Seat, card: Card) -> Self {
-        let receiver = Receiver::new(pair.receive, card.clone(), seat.pair());
+        let filter = seat.settings().filter;
+        let receiver = Receiver::new(pair.receive, filter, card.clone(), seat.pair());
         let transmitter = Transmitter::new(pair.transmit, card, seat.pair());
         Self { backend, receiver, transmitter, seat, offloads: None, active: false }
     }
@@ -60,9 +61,9 @@ impl<B: NetBackend> PairHandler<B> {
             backend.set_active(*active)?;
             if *active && *offloads != Some(settings.offloads) {
                 backend.set_guest_offloads(settings.offloads)?;
-                receiver.offloads = settings.offloads;
                 *offloads = Some(settings.offloads);
             }
+            receiver.obey(settings);
             Ok(())
         });
     }

@@ -1,12 +1,16 @@
 //! From the host to the guest.
 
+use std::sync::Arc;
+
 use cubie_virtio_core::{Features, QueueState, Virtqueue};
 use cubie_virtq::Room;
 
 use crate::backend::Received;
 use crate::counters::{Reason, Tally};
+use crate::filter::{Filter, HEAD};
 use crate::pair::Card;
 use crate::protocol::{BESIDE_MTU, FRAME_LEN, MRG_RXBUF, MTU, receives_segments};
+use crate::settings::Settings;
 use crate::{NetBackend, NetHeader};
 
 /// Batches of frames that one turn receives: a host that sends without end must not keep the device from
@@ -22,16 +26,24 @@ pub(crate) struct Receiver {
     /// A frame that has come, and waits for more buffers.
     held: Option<(NetHeader, usize)>,
     /// What the host may leave to the driver. Frames that ask it for more are dropped.
-    pub(crate) offloads: Features,
+    offloads: Features,
+    filter: Arc<Filter>,
     card: Card,
     pair: u16,
 }
 
 impl Receiver {
-    pub(crate) fn new(queue: Virtqueue, card: Card, pair: u16) -> Self {
+    /// Frames into `queue`. Nothing is left to the driver yet.
+    pub(crate) fn new(queue: Virtqueue, filter: Arc<Filter>, card: Card, pair: u16) -> Self {
         let merges = card.features.has(MRG_RXBUF);
         let room = if merges { Room::with_spare(longest(&card)) } else { Room::default() };
-        Self { queue, room, held: None, offloads: Features::default(), card, pair }
+        Self { queue, room, held: None, offloads: Features::default(), filter, card, pair }
+    }
+
+    /// From now on the driver wants what `settings` say, and takes that over.
+    pub(crate) fn obey(&mut self, settings: &Settings) {
+        self.offloads = settings.offloads;
+        self.filter = Arc::clone(&settings.filter);
     }
 
     /// How far the queue has got. Frames are at the host, but for one that waits for buffers: it is lost.
@@ -117,8 +129,8 @@ impl Receiver {
 
     /// The header of a frame of `len` bytes that has come into the room, as the guest may see it, or why it
     /// must not see the frame.
-    fn check(&self, header: NetHeader, len: usize) -> Result<NetHeader, Reason> {
-        let Self { card, offloads, .. } = self;
+    fn check(&mut self, header: NetHeader, len: usize) -> Result<NetHeader, Reason> {
+        let Self { room, card, offloads, filter, .. } = self;
         if !card.link.is_up() {
             return Err(Reason::LinkDown);
         }
@@ -126,6 +138,11 @@ impl Receiver {
         let mtu = card.mtu.filter(|_| card.features.has(MTU) && !header.has_segments());
         if mtu.is_some_and(|mtu| len > usize::from(mtu) + BESIDE_MTU) {
             return Err(Reason::Length);
+        }
+        if !filter.is_open() {
+            let mut head = [0; HEAD];
+            room.peek(NetHeader::len(card.features), &mut head[..len.min(HEAD)]);
+            filter.wants(&head).then_some(()).ok_or(Reason::Filtered)?;
         }
         Ok(header)
     }

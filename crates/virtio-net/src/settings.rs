@@ -1,8 +1,15 @@
 //! How the pairs are to act, as the driver has asked for by commands.
 
+use std::sync::Arc;
+
 use cubie_virtio_core::Features;
 
-use crate::protocol::{CTRL_GUEST_OFFLOADS, Command, GUEST_OFFLOADS, MQ, consistent};
+use crate::Mac;
+use crate::filter::Filter;
+use crate::protocol::{
+    CTRL_GUEST_OFFLOADS, CTRL_MAC_ADDR, CTRL_RX, CTRL_RX_EXTRA, CTRL_VLAN, Command, GUEST_ANNOUNCE,
+    GUEST_OFFLOADS, MQ, RxMode, consistent,
+};
 
 /// What holds for all pairs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -11,12 +18,16 @@ pub(crate) struct Settings {
     pub(crate) pairs: u16,
     /// What the host may leave to the driver.
     pub(crate) offloads: Features,
+    /// What the driver wants to receive. Shared with all pairs, and changed by a copy.
+    pub(crate) filter: Arc<Filter>,
 }
 
 impl Settings {
     /// What holds before the first command of a driver that has negotiated `features`.
-    pub(crate) fn new(features: Features) -> Self {
-        Self { pairs: 1, offloads: consistent(features.and(GUEST_OFFLOADS)) }
+    /// The card has the address `mac`.
+    pub(crate) fn new(mac: Mac, features: Features) -> Self {
+        let offloads = consistent(features.and(GUEST_OFFLOADS));
+        Self { pairs: 1, offloads, filter: Arc::new(Filter::new(mac, features)) }
     }
 }
 
@@ -33,17 +44,41 @@ impl Settings {
     /// What holds after `command`; `None` if the driver may not ask for that.
     pub(crate) fn after(&self, command: Command, limits: Limits) -> Option<Self> {
         let features = limits.features;
-        match command {
-            Command::Pairs(pairs) => {
-                let may = features.has(MQ) && (1..=limits.pairs).contains(&pairs);
-                may.then_some(Self { pairs, ..self.clone() })
-            }
-            Command::GuestOffloads(offloads) => {
-                let negotiated = features.and(GUEST_OFFLOADS);
-                let may = features.has(CTRL_GUEST_OFFLOADS) && negotiated.has(offloads);
-                may.then(|| Self { offloads: consistent(offloads), ..self.clone() })
-            }
+        if !features.has(needed(&command)) {
+            return None;
         }
+        let mut after = self.clone();
+        match command {
+            Command::Receive(mode, on) => after.filter_mut().set_mode(mode, on),
+            Command::Addresses(cards, groups) => after.filter_mut().set_tables(cards, groups),
+            Command::Address(mac) => after.filter_mut().mac = mac,
+            Command::Vlan(id, welcome) => after.filter_mut().set_vlan(id, welcome),
+            Command::Announced => {}
+            Command::Pairs(pairs) if (1..=limits.pairs).contains(&pairs) => after.pairs = pairs,
+            Command::GuestOffloads(offloads) if features.and(GUEST_OFFLOADS).has(offloads) => {
+                after.offloads = consistent(offloads);
+            }
+            Command::Pairs(_) | Command::GuestOffloads(_) => return None,
+        }
+        Some(after)
+    }
+
+    fn filter_mut(&mut self) -> &mut Filter {
+        Arc::make_mut(&mut self.filter)
+    }
+}
+
+/// What a driver must have negotiated for a command.
+fn needed(command: &Command) -> Features {
+    match command {
+        Command::Receive(RxMode::Promiscuous | RxMode::AllMulticast, _) => CTRL_RX,
+        Command::Receive(..) => CTRL_RX_EXTRA,
+        Command::Addresses(..) => CTRL_RX,
+        Command::Address(_) => CTRL_MAC_ADDR,
+        Command::Vlan(..) => CTRL_VLAN,
+        Command::Announced => GUEST_ANNOUNCE,
+        Command::Pairs(_) => MQ,
+        Command::GuestOffloads(_) => CTRL_GUEST_OFFLOADS,
     }
 }
 
@@ -56,7 +91,8 @@ mod tests {
     fn a_driver_may_use_the_pairs_that_it_has_set_up() {
         let after = |features, pairs| {
             let limits = Limits { features, pairs: 4 };
-            let settings = Settings::new(features).after(Command::Pairs(pairs), limits);
+            let settings = Settings::new(Mac::made_from("test"), features)
+                .after(Command::Pairs(pairs), limits);
             settings.map(|settings| settings.pairs)
         };
         let pairs = [0, 1, 4, 5, 0x8001].map(|pairs| after(MQ, pairs));
@@ -68,7 +104,7 @@ mod tests {
     fn a_driver_may_turn_off_what_it_has_negotiated() {
         let [csum, tso] = [VIRTIO_NET_F_GUEST_CSUM, VIRTIO_NET_F_GUEST_TSO4].map(Features::bit);
         let features = csum.with(tso).with(CTRL_GUEST_OFFLOADS);
-        let all = Settings::new(features);
+        let all = Settings::new(Mac::made_from("test"), features);
         assert_eq!(all.offloads, csum.with(tso));
         let after = |features, offloads| {
             let limits = Limits { features, pairs: 1 };

@@ -1,10 +1,11 @@
 //! The configuration space (VIRTIO 1.4 §5.1.4).
 
-use virtio_bindings::virtio_net::VIRTIO_NET_S_LINK_UP;
+use virtio_bindings::virtio_net::{VIRTIO_NET_S_ANNOUNCE, VIRTIO_NET_S_LINK_UP};
 
 use crate::Mac;
 
-const MAC: usize = 0;
+/// Where the address lies.
+pub(crate) const MAC: usize = 0;
 const STATUS: usize = 6;
 const PAIRS: usize = 8;
 const MTU: usize = 10;
@@ -12,8 +13,10 @@ const SPEED: usize = 12;
 const DUPLEX: usize = 16;
 const LEN: usize = 17;
 
-/// What of the status the device sets.
+/// What of the status says that the link is up.
 pub(crate) const LINK_UP: u16 = VIRTIO_NET_S_LINK_UP as u16;
+/// What of the status asks the driver to announce itself.
+pub(crate) const ANNOUNCE: u16 = VIRTIO_NET_S_ANNOUNCE as u16;
 
 /// In how many directions a link carries frames at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,22 +31,22 @@ pub enum Duplex {
 /// A card with this address and so many pairs, whose link is up, and of which nothing else is known.
 pub(crate) fn config(mac: Mac, pairs: u16) -> [u8; LEN] {
     let mut bytes = [0; LEN];
-    put(&mut bytes, MAC, mac.bytes());
+    set_mac(&mut bytes, mac);
     put(&mut bytes, PAIRS, pairs.to_le_bytes());
     change_status(&mut bytes, LINK_UP, true);
     bytes
 }
 
-/// Sets or clears bits of the status.
-pub(crate) fn change_status(bytes: &mut [u8], bits: u16, on: bool) {
-    let status = status(bytes);
-    let status = if on { status | bits } else { status & !bits };
-    put(bytes, STATUS, status.to_le_bytes());
+/// The card has this address.
+pub(crate) fn set_mac(bytes: &mut [u8], mac: Mac) {
+    put(bytes, MAC, mac.bytes());
 }
 
-/// The status that stands there.
-pub(crate) fn status(bytes: &[u8]) -> u16 {
-    u16::from_le_bytes([bytes[STATUS], bytes[STATUS + 1]])
+/// Sets or clears bits of the status.
+pub(crate) fn change_status(bytes: &mut [u8], bits: u16, on: bool) {
+    let status = u16::from_le_bytes([bytes[STATUS], bytes[STATUS + 1]]);
+    let status = if on { status | bits } else { status & !bits };
+    put(bytes, STATUS, status.to_le_bytes());
 }
 
 /// Bytes of payload that a frame has at most.

@@ -5,6 +5,16 @@ use virtio_bindings::virtio_net::*;
 
 /// There is a control queue.
 pub(crate) const CTRL_VQ: Features = set(&[VIRTIO_NET_F_CTRL_VQ]);
+/// The driver may choose which frames it receives.
+pub(crate) const CTRL_RX: Features = set(&[VIRTIO_NET_F_CTRL_RX]);
+/// … by further modes.
+pub(crate) const CTRL_RX_EXTRA: Features = set(&[VIRTIO_NET_F_CTRL_RX_EXTRA]);
+/// … by VLAN.
+pub(crate) const CTRL_VLAN: Features = set(&[VIRTIO_NET_F_CTRL_VLAN]);
+/// The driver may set the card's address.
+pub(crate) const CTRL_MAC_ADDR: Features = set(&[VIRTIO_NET_F_CTRL_MAC_ADDR]);
+/// The driver can be asked to announce itself to the network.
+pub(crate) const GUEST_ANNOUNCE: Features = set(&[VIRTIO_NET_F_GUEST_ANNOUNCE]);
 /// The driver may turn off what the host leaves to it.
 pub(crate) const CTRL_GUEST_OFFLOADS: Features = set(&[VIRTIO_NET_F_CTRL_GUEST_OFFLOADS]);
 /// The host may leave a checksum to the driver.
@@ -20,8 +30,14 @@ pub(crate) const SPEED_DUPLEX: Features = set(&[VIRTIO_NET_F_SPEED_DUPLEX]);
 
 /// The features of every card of this crate: it has an address, tells whether its link is up, spreads what is
 /// long, and takes commands.
-pub(crate) const FEATURES: Features =
-    set(&[VIRTIO_NET_F_MAC, VIRTIO_NET_F_STATUS, VIRTIO_NET_F_MRG_RXBUF, VIRTIO_NET_F_CTRL_VQ]);
+pub(crate) const FEATURES: Features = set(&[VIRTIO_NET_F_MAC, VIRTIO_NET_F_STATUS])
+    .with(MRG_RXBUF)
+    .with(CTRL_VQ)
+    .with(CTRL_RX)
+    .with(CTRL_RX_EXTRA)
+    .with(CTRL_VLAN)
+    .with(CTRL_MAC_ADDR)
+    .with(GUEST_ANNOUNCE);
 
 /// What the driver may leave to the host, see [`NetBackend::offloads`](crate::NetBackend::offloads).
 pub(crate) const HOST_OFFLOADS: Features = set(&[

@@ -7,7 +7,7 @@ mod header;
 
 use std::ops::RangeInclusive;
 
-pub(crate) use command::{Ack, Command, MOST_COMMAND};
+pub(crate) use command::{Ack, Command, MOST_COMMAND, RxMode};
 pub use config::Duplex;
 pub(crate) use features::*;
 pub use header::NetHeader;

@@ -4,7 +4,7 @@ use cubie_testkit::{Guest, within};
 use cubie_virtio_core::{Features, VirtioDevice};
 use cubie_virtio_net::{Duplex, Loopback, Mac, Net};
 use virtio_bindings::virtio_net::{
-    VIRTIO_NET_F_MTU, VIRTIO_NET_F_SPEED_DUPLEX, VIRTIO_NET_F_STATUS,
+    VIRTIO_NET_F_GUEST_ANNOUNCE, VIRTIO_NET_F_MTU, VIRTIO_NET_F_SPEED_DUPLEX, VIRTIO_NET_F_STATUS,
 };
 
 use crate::driver::*;
@@ -102,4 +102,37 @@ fn the_speed_is_told_and_no_more_than_can_be_told() {
         assert_eq!(u32::from_le_bytes(speed[..4].try_into().unwrap()), expected);
         assert_eq!(speed[4], 1);
     }
+}
+
+#[test]
+fn a_driver_is_asked_to_announce_itself_until_it_has() {
+    within(DEADLINE, || {
+        let (net, _end) = net();
+        let link = net.link();
+        let guest = Guest::new();
+        let slot = guest.plug(Box::new(net));
+        assert!(!link.announce(), "there is no driver");
+        drop(Driver::new(&guest, &slot, STATUS, 1));
+        assert!(!link.announce(), "it cannot");
+        let announces = STATUS.with(Features::bit(VIRTIO_NET_F_GUEST_ANNOUNCE));
+        let status = || {
+            let mut status = [0; 2];
+            slot.config().read(6, &mut status);
+            u16::from_le_bytes(status)
+        };
+        for said in [true, false] {
+            let mut driver = Driver::new(&guest, &slot, announces, 1);
+            assert_eq!(status(), 1);
+            let _ = slot.interrupt().read();
+            assert!(link.announce());
+            slot.wait_interrupt(DEADLINE);
+            assert_eq!(status(), 3);
+            if said {
+                assert_eq!(driver.command(3, 0, &[]), OK);
+                assert_eq!(status(), 1);
+            }
+        }
+        drop(Driver::new(&guest, &slot, announces, 1));
+        assert_eq!(status(), 1, "the next driver was not asked");
+    });
 }

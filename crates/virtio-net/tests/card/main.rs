@@ -1,6 +1,7 @@
 //! The card from outside: its queues by a driver without manners, its host ends by others than its own.
 
 mod driver;
+mod filters;
 mod link;
 mod merge;
 mod offloads;
