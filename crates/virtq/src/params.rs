@@ -16,6 +16,7 @@ use crate::{QueueError, QueueState};
 
 /// A set of feature bits (VIRTIO 1.4 §2.2), bit n standing for feature n.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Features(pub u64);
 
 impl Features {
@@ -73,6 +74,7 @@ impl Features {
 
 /// Where a queue lies in guest memory, as the driver set it up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct QueueParams {
     /// Number of descriptors: 1 to 32768, in a split ring a power of two.
     pub size: u16,

@@ -9,6 +9,7 @@ use crate::Features;
 /// 15 the wrap counter, as in vhost. The default is where a split ring begins; [`QueueState::fresh`]
 /// knows both.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct QueueState {
     /// The available entry to be taken next.
     pub next_avail: u16,
