@@ -15,6 +15,8 @@ pub(crate) trait Mirror: Send {
 struct Space {
     bytes: Vec<u8>,
     generation: u32,
+    /// Changes that are made and not told yet.
+    telling: usize,
     changed: Option<Interrupt>,
     mirror: Option<Box<dyn Mirror>>,
 }
@@ -64,12 +66,28 @@ impl Config {
             let mut space = self.lock();
             change(&mut space.bytes);
             space.generation = space.generation.wrapping_add(1);
+            space.telling += 1;
             space.publish();
             space.changed.clone()
         };
         if let Some(changed) = changed {
             changed.trigger();
         }
+        self.lock().telling -= 1;
+    }
+
+    /// The bytes and their generation, and whether a driver has yet to be told of them.
+    pub(crate) fn save(&self) -> (Vec<u8>, u32, bool) {
+        let space = self.lock();
+        (space.bytes.clone(), space.generation, space.telling > 0)
+    }
+
+    /// What [`Config::save`] returned of another space of this length. No driver is told: it knows.
+    pub(crate) fn restore(&self, bytes: &[u8], generation: u32) {
+        let mut space = self.lock();
+        space.bytes.copy_from_slice(bytes);
+        space.generation = generation;
+        space.publish();
     }
 
     /// Who is told of changes from now on: the transport that the device is plugged into.

@@ -4,10 +4,11 @@ use std::io;
 
 use cubie_virtq::{Features, QueueError, QueueResources, QueueState, Virtqueue};
 
-use crate::{Config, SharedMemory};
+use crate::{Config, RestoreError, SharedMemory};
 
 /// What kind of device it is (VIRTIO 1.4 §5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct DeviceId(pub u32);
 
 impl DeviceId {
@@ -54,14 +55,14 @@ impl Queues {
     }
 
     /// Adds the queues that the driver has reset, each by itself, since it started the device (VIRTIO 1.4
-    /// §2.6.1). The device serves its others.
+    /// §2.6.1), or has broken. The device serves its others.
     #[must_use]
     pub fn with_reset(self, in_reset: Vec<QueueResources>) -> Self {
         Self { in_reset, ..self }
     }
 
-    /// Makes the queue `index`, which the device needs. One that is in reset is [idle](Virtqueue::idle),
-    /// until the device is started with it again.
+    /// Makes the queue `index`, which the device needs. One that is in reset, or broken, is
+    /// [idle](Virtqueue::idle), until the device is started with it again.
     pub fn take(&mut self, index: u16) -> Result<Virtqueue, StartError> {
         if let Some(resources) = self.take_resources(index) {
             return Virtqueue::new(resources).map_err(|source| StartError::Queue { index, source });
@@ -71,7 +72,7 @@ impl Queues {
     }
 
     /// Takes the bare resources of queue `index`, for a device whose rings are served elsewhere;
-    /// `None` if the driver did not set it up, or has reset it.
+    /// `None` if the driver did not set it up, or has reset or broken it.
     pub fn take_resources(&mut self, index: u16) -> Option<QueueResources> {
         take(&mut self.ready, index)
     }
@@ -111,13 +112,35 @@ pub trait VirtioDevice: Send {
     }
 
     /// The driver is ready (DRIVER_OK): serve these queues. Comes again, after `stop`, with some of them in
-    /// reset or anew, and the others in the state that `stop` returned. After an error the device is
-    /// stopped, and nothing of `queues` is kept.
+    /// reset or anew, and the others in the state that `stop` returned; after `restore`, in the state that
+    /// `stop` of the saved device returned. After an error the device is stopped, and nothing of `queues`
+    /// is kept.
     fn start(&mut self, features: Features, queues: Queues) -> Result<(), StartError>;
 
     /// Stops serving and returns when nothing is in flight: nothing is read from or written to guest
     /// memory any more. The state of each queue, by index. Without effect when not started.
     fn stop(&mut self) -> Vec<QueueState>;
+
+    /// What the device knows that it was not made with, beside what its transport keeps for it: features,
+    /// queues and the configuration space. Bytes in a form of the device's own, which begins with a version, and
+    /// no more of them than a driver may make a device keep. Most devices have nothing to save. Asked for
+    /// while the device is stopped, and changes nothing.
+    fn save(&self) -> Vec<u8> {
+        vec![]
+    }
+
+    /// Takes over what [`VirtioDevice::save`] returned, of another device that was made in the same way.
+    /// Before the first start, and before the configuration space is the saved one. `state` may be from a
+    /// file that anybody has written to.
+    ///
+    /// # Errors
+    /// [`RestoreError::Refused`], saying what is wrong. The device is as it was.
+    fn restore(&mut self, state: &[u8]) -> Result<(), RestoreError> {
+        match state {
+            [] => Ok(()),
+            _ => Err(RestoreError::Refused(format!("{} bytes for one that has none", state.len()))),
+        }
+    }
 }
 
 #[cfg(test)]

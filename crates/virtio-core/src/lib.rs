@@ -10,6 +10,7 @@
 //! * [`Handler`], [`spawn`], [`Running`]: the worker thread. [`Station`] says who holds the host's end:
 //!   the parked device or the running worker.
 //! * [`Queues`]: the queues that a driver has set up, taken one by one at the start.
+//! * [`TransportState`]: how far device and driver have come, as a value, for snapshots.
 //!
 //! # Life of a device
 //!
@@ -22,6 +23,18 @@
 //!    idle and the others in the states that it returned. Once more when the queue is set up anew.
 //! 6. The driver resets, or the machine stops: [`VirtioDevice::stop`] joins the worker, parks the host
 //!    end again and returns how far each queue has got. Nothing is in flight any more.
+//!
+//! # A snapshot
+//!
+//! 1. The vCPUs rest, and [`MmioTransport::save`] stops the device: what it says, together with guest
+//!    memory, is all that there is. [`MmioTransport::resume`] and the device goes on.
+//! 2. Elsewhere or later, a device is made in the same way and plugged into a transport like the first, over
+//!    memory with the same content. [`MmioTransport::restore`] takes over what was saved, or says why not.
+//! 3. [`MmioTransport::resume`], and the driver goes on. Each queue is kicked once, and what the driver
+//!    has not acknowledged interrupts again: neither gets lost between two machines.
+//!
+//! What only the device knows it says in [`VirtioDevice::save`]. Most say nothing: queues, features and
+//! configuration are kept for them.
 //!
 //! ```
 //! use std::sync::{Arc, Mutex};
@@ -44,12 +57,19 @@
 //!
 //! let memory = Arc::new(GuestMemoryMmap::from_ranges(&[(GuestAddress(0), 0x1000)])?);
 //! let device = Box::new(Null(Config::new(b"hi".to_vec())));
-//! let mut registers = MmioTransport::new(device, memory, Interrupt::silent())?;
+//! let mut registers = MmioTransport::new(device, memory.clone(), Interrupt::silent())?;
 //! let mut word = [0; 4];
 //! registers.read(0, &mut word);
 //! assert_eq!(&word, b"virt");
 //! registers.read(8, &mut word);
 //! assert_eq!(u32::from_le_bytes(word), 42);
+//!
+//! // A snapshot goes on in a device that was made in the same way.
+//! let state = registers.save();
+//! let device = Box::new(Null(Config::new(b"hi".to_vec())));
+//! let mut elsewhere = MmioTransport::new(device, memory, Interrupt::silent())?;
+//! elsewhere.restore(&state)?;
+//! elsewhere.resume()?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 #![forbid(unsafe_code)]
@@ -58,6 +78,7 @@ mod config;
 mod device;
 mod mmio;
 mod shared_memory;
+mod state;
 mod station;
 mod status;
 mod worker;
@@ -69,5 +90,6 @@ pub use mmio::{
     DELAYABLE, INTERRUPT_ACK, Interface, MMIO_SIZE, MmioTransport, PLAIN_ACK, QUEUE_NOTIFY,
 };
 pub use shared_memory::SharedMemory;
+pub use state::{QueueStage, RestoreError, SavedQueue, TransportState};
 pub use station::Station;
 pub use worker::{Handler, Running, Source, spawn};

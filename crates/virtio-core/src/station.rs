@@ -16,6 +16,22 @@ pub enum Station<B, H: Handler> {
 }
 
 impl<B, H: Handler> Station<B, H> {
+    /// The host end while it is parked: for what a device [saves](crate::VirtioDevice::save) of it.
+    pub fn parked(&self) -> Option<&B> {
+        match self {
+            Self::Parked(host_end) => Some(host_end),
+            Self::Running(_) | Self::Moving => None,
+        }
+    }
+
+    /// See [`Station::parked`]: for what a device [restores](crate::VirtioDevice::restore).
+    pub fn parked_mut(&mut self) -> Option<&mut B> {
+        match self {
+            Self::Parked(host_end) => Some(host_end),
+            Self::Running(_) | Self::Moving => None,
+        }
+    }
+
     /// Makes a handler of the parked host end and runs it on a thread called `name`. `park` takes the
     /// host end back out of the handler when the host has no thread for it.
     pub fn start(
@@ -87,7 +103,9 @@ mod tests {
         let mut station = Station::<_, Holder>::Parked("tap".to_string());
         assert_eq!(station.stop(|h| (h.0, ())), None);
         station.start("holder", Holder, |h| h.0).unwrap();
+        assert!(station.parked().is_none() && station.parked_mut().is_none(), "it runs");
         assert_eq!(station.stop(|h| (h.0, 7)), Some(7));
+        assert_eq!(station.parked().map(String::as_str), Some("tap"));
         assert!(matches!(station, Station::Parked(ref s) if s == "tap"));
     }
 }

@@ -60,6 +60,13 @@ pub(crate) fn step(order: &[u32], now: u32, wanted: u32) -> Step {
     Step::Advance { status, negotiate: new & FEATURES_OK != 0, start: new & DRIVER_OK != 0 }
 }
 
+/// Can a driver whose steps are `order` come to `status`, with or without the device's own NEEDS_RESET?
+pub(crate) fn is_reachable(order: &[u32], status: u32) -> bool {
+    let known = order.iter().fold(FAILED | NEEDS_RESET, |known, bit| known | bit);
+    let skips = order.windows(2).any(|pair| status & pair[0] == 0 && status & pair[1] != 0);
+    status & !known == 0 && !skips
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -137,6 +144,27 @@ mod tests {
                 let in_order =
                     |s: u32| MODERN.windows(2).all(|pair| s & pair[0] != 0 || s & pair[1] == 0);
                 assert!(in_order(status) || !in_order(now), "{now:#x} -> {wanted:#x}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_reachable_is_what_steps_lead_to() {
+        for order in [MODERN, LEGACY] {
+            let mut reached = std::collections::BTreeSet::from([0, NEEDS_RESET]);
+            while let Some(status) = reached.iter().copied().find_map(|now| {
+                let steps = (0..=0xff).map(|wanted| step(order, now, wanted));
+                steps.into_iter().find_map(|step| match step {
+                    Step::Advance { status, .. } => [status, status | NEEDS_RESET]
+                        .into_iter()
+                        .find(|status| !reached.contains(status)),
+                    Step::Reset | Step::Ignore => None,
+                })
+            }) {
+                reached.insert(status);
+            }
+            for status in 0..=0x1ff {
+                assert_eq!(is_reachable(order, status), reached.contains(&status), "{status:#x}");
             }
         }
     }

@@ -4,6 +4,7 @@ use crate::status;
 
 /// The register file's layout, and with it how a driver negotiates and where queues lie.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum Interface {
     /// The standard's since version 1 (VIRTIO 1.4 §4.2.2).
     #[default]
@@ -24,7 +25,7 @@ impl Interface {
     }
 
     /// The steps of an initialisation.
-    pub(super) const fn steps(self) -> &'static [u32] {
+    pub(crate) const fn steps(self) -> &'static [u32] {
         match self {
             Self::Modern => status::MODERN,
             Self::Legacy => status::LEGACY,

@@ -124,6 +124,25 @@ impl Line {
         self.0.both.load(Ordering::SeqCst) >> PENDING
     }
 
+    /// Status and InterruptStatus of the same moment.
+    pub(crate) fn save(&self) -> (u32, u32) {
+        let both = self.0.both.load(Ordering::SeqCst);
+        (both & STATUS, both >> PENDING)
+    }
+
+    /// Both as [`Line::save`] returned them. Nothing is raised yet.
+    pub(crate) fn restore(&self, status: u32, pending: u32) {
+        let saved = pending << PENDING | status & STATUS;
+        drop(self.0.change(|both| both.store(saved, Ordering::SeqCst)));
+    }
+
+    /// Interrupts once more for what pends: the edge may be lost with the machine that was to see it.
+    pub(crate) fn raise_again(&self) {
+        if self.pending() != 0 {
+            self.0.interrupt.trigger();
+        }
+    }
+
     pub(crate) fn acknowledge(&self, bits: u32) {
         let always = if self.is_shared() { VIRTIO_MMIO_INT_VRING } else { 0 };
         let left = !((bits & !always) << PENDING);
@@ -155,10 +174,11 @@ impl Line {
         self.0.fail();
     }
 
-    /// The device cannot go on with what its driver has put into a queue.
-    pub(crate) fn on_fault(&self, device: DeviceId) -> OnFault {
-        let words = Arc::clone(&self.0);
+    /// The device cannot go on with what its driver has put into a queue, which is `broken` from then on.
+    pub(crate) fn on_fault(&self, device: DeviceId, broken: &Arc<AtomicBool>) -> OnFault {
+        let (words, broken) = (Arc::clone(&self.0), Arc::clone(broken));
         OnFault::new(move |queue, error| {
+            broken.store(true, Ordering::SeqCst);
             if words.is_news() {
                 let device = device.0;
                 tracing::warn!(device, queue, %error, "the driver broke its queue: waiting for a reset");

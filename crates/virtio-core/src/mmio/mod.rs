@@ -14,6 +14,7 @@ mod line;
 mod page;
 mod queues;
 mod registers;
+mod save;
 mod setup;
 mod start;
 
@@ -79,6 +80,8 @@ pub struct MmioTransport {
     kicks: Vec<EventFd>,
     setup: Setup,
     page: Option<Arc<dyn RegisterPage>>,
+    /// A device that the driver has started waits for [`MmioTransport::resume`].
+    paused: bool,
 }
 
 impl MmioTransport {
@@ -95,7 +98,8 @@ impl MmioTransport {
         let line = Line::new(interrupt);
         device.config().connect(Some(line.config_changed()));
         let (interface, rings) = (Interface::Modern, Features::RING);
-        Ok(Self { device, interface, rings, memory, line, kicks, setup, page: None })
+        let (page, paused) = (None, false);
+        Ok(Self { device, interface, rings, memory, line, kicks, setup, page, paused })
     }
 
     /// Shows the driver this interface instead of [`Interface::Modern`], before it has read anything.

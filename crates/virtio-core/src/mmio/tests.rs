@@ -21,6 +21,7 @@ mod legacy;
 mod notify;
 mod page;
 mod queue_reset;
+mod snapshot;
 
 #[derive(Default)]
 struct Seen {

@@ -1,5 +1,7 @@
-//! Any driver in front of the register file, and in front of a model of the standard.
+//! Any driver in front of the register file, and in front of a model of the standard; the device is saved
+//! and restored now and then.
 
+mod event;
 mod model;
 
 use std::sync::{Arc, Mutex};
@@ -11,7 +13,8 @@ use cubie_virtio_core::{
 };
 use cubie_virtq::QueueError;
 use cubie_vm_irq::Interrupt;
-use model::{MAX, Model, OFFERED, REGION, Served, Version};
+use event::{Event, event};
+use model::{MAX, Model, REGION, Served, Version};
 use proptest::prelude::*;
 use vm_memory::{GuestAddress, GuestMemoryMmap};
 
@@ -93,54 +96,6 @@ impl VirtioDevice for Probe {
     }
 }
 
-/// What happens.
-#[derive(Clone, Debug)]
-enum Event {
-    /// A word is written to a register.
-    Set(u32, u32),
-    /// Bytes are written anywhere.
-    Write(u64, Vec<u8>),
-    /// Several steps of a driver that knows what it does: up to FEATURES_OK with these features, a queue
-    /// set up with a size, DRIVER_OK, a queue taken back.
-    Negotiate(u64),
-    SetUp(u32, u32),
-    Ready,
-    TakeBack(u32),
-    /// The device changes its configuration.
-    Change(u8),
-    UsedBuffers,
-    /// Bytes are read anywhere.
-    Read(u64, usize),
-}
-
-fn event() -> impl Strategy<Value = Event> {
-    let known = prop::sample::select(vec![
-        0x14, 0x20, 0x24, 0x28, 0x30, 0x38, 0x3c, 0x40, 0x44, 0x50, 0x64, 0x70, 0x80, 0xac, 0xc0,
-    ]);
-    let register = prop_oneof![4 => known, 1 => (0..0x40u32).prop_map(|word| 4 * word)];
-    let powers = (0..32u32).prop_map(|bit| 1 << bit);
-    let status = prop::sample::select(vec![0, 1, 3, 7, 11, 15, 0x80, 0x4f]);
-    let value = prop_oneof![8 => 0..20u32, 2 => powers, 3 => status, 1 => any::<u32>()];
-    let features = prop_oneof![
-        Just(1 << 32),
-        any::<u64>().prop_map(|chosen| chosen & OFFERED | 1 << 32 | 1 << 40),
-        any::<u64>(),
-    ];
-    prop_oneof![
-        12 => (register, value).prop_map(|(register, value)| Event::Set(register, value)),
-        1 => (0..0x110u64, prop::collection::vec(any::<u8>(), 1..=8))
-            .prop_map(|(at, bytes)| Event::Write(at, bytes)),
-        3 => features.prop_map(Event::Negotiate),
-        6 => (0..2u32, prop::sample::select(vec![8, 8, 8, 0]))
-            .prop_map(|(queue, size)| Event::SetUp(queue, size)),
-        4 => Just(Event::Ready),
-        2 => (0..2u32).prop_map(Event::TakeBack),
-        1 => any::<u8>().prop_map(Event::Change),
-        1 => Just(Event::UsedBuffers),
-        1 => (0..0x120u64, prop::sample::select(vec![1, 2, 4, 8])).prop_map(|(at, len)| Event::Read(at, len)),
-    ]
-}
-
 struct Bench {
     registers: MmioTransport,
     config: Config,
@@ -148,22 +103,34 @@ struct Bench {
     model: Model,
 }
 
+/// A transport with a new device in it.
+fn plug(version: Version, told: &Arc<Mutex<Told>>) -> (MmioTransport, Config) {
+    let memory = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), 0x1000)]).unwrap();
+    let config = Config::new([0; LEN]);
+    let (id, base, len) = REGION;
+    let region = SharedMemory { id: id as u8, base: GuestAddress(base), len };
+    let probe = Box::new(Probe(config.clone(), told.clone(), [region]));
+    let interface = match version {
+        Version::Modern => Interface::Modern,
+        Version::Legacy => Interface::Legacy,
+    };
+    let rings = Features::RING.with(Features::PACKED).with(Features::NOTIFICATION_DATA);
+    let registers = MmioTransport::new(probe, Arc::new(memory), Interrupt::silent()).unwrap();
+    (registers.with_interface(interface).with_rings(rings), config)
+}
+
 impl Bench {
     fn new(version: Version) -> Self {
-        let memory = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), 0x1000)]).unwrap();
-        let (told, config) = (Arc::<Mutex<Told>>::default(), Config::new([0; LEN]));
-        let (id, base, len) = REGION;
-        let region = SharedMemory { id: id as u8, base: GuestAddress(base), len };
-        let probe = Box::new(Probe(config.clone(), told.clone(), [region]));
-        let interface = match version {
-            Version::Modern => Interface::Modern,
-            Version::Legacy => Interface::Legacy,
-        };
-        let rings = Features::RING.with(Features::PACKED).with(Features::NOTIFICATION_DATA);
-        let registers = MmioTransport::new(probe, Arc::new(memory), Interrupt::silent()).unwrap();
-        let registers = registers.with_interface(interface).with_rings(rings);
+        let told = Arc::<Mutex<Told>>::default();
+        let (registers, config) = plug(version, &told);
         let model = Model::new(version, config.generation());
         Self { registers, config, told, model }
+    }
+
+    /// A driver sees nothing of it: the device is started once more, and kicked.
+    fn go_on(&mut self) {
+        self.registers.resume().unwrap();
+        self.model.resumed();
     }
 
     fn set(&mut self, register: u32, value: u32) {
@@ -216,6 +183,17 @@ impl Bench {
                 let mut bytes = vec![0xee; *len];
                 self.registers.read(*at, &mut bytes);
                 assert_eq!(bytes, self.expected(*at, *len), "{len} bytes at {at:#x}");
+            }
+            Event::Save => {
+                self.registers.save();
+                self.go_on();
+            }
+            Event::Move => {
+                let state = self.registers.save();
+                (self.registers, self.config) = plug(self.model.version, &self.told);
+                self.told.lock().unwrap().interrupt = None; // it was the old one's
+                self.registers.restore(&state).unwrap();
+                self.go_on();
             }
         }
     }

@@ -49,7 +49,7 @@ pub(crate) const REGION: (u32, u64, u64) = (3, 0x2_0000_1000, 0x1_0000_2000);
 
 #[derive(Clone, Debug)]
 pub(crate) struct Model {
-    version: Version,
+    pub(crate) version: Version,
     phase: Phase,
     failed: bool,
     needs_reset: bool,
@@ -244,6 +244,17 @@ impl Model {
     pub(crate) fn config_changed(&mut self) {
         if self.phase == Live {
             self.pending |= 2;
+        }
+    }
+
+    /// The device was stopped and goes on.
+    pub(crate) fn resumed(&mut self) {
+        if self.running {
+            for (queue, kicks) in self.queues.iter_mut().zip(&mut self.kicks) {
+                if let Served::At(_, stops) = &mut queue.served {
+                    (*stops, *kicks) = (*stops + 1, *kicks + 1);
+                }
+            }
         }
     }
 
