@@ -1,7 +1,7 @@
 //! The control plane.
 
 use cubie_virtio_core::{
-    Config, DeviceId, Features, QueueState, Queues, StartError, Station, VirtioDevice,
+    Config, DeviceId, Features, QueueState, Queues, RestoreError, StartError, Station, VirtioDevice,
 };
 use virtio_bindings::virtio_blk::{
     VIRTIO_BLK_F_BLK_SIZE, VIRTIO_BLK_F_FLUSH, VIRTIO_BLK_F_RO, VIRTIO_BLK_F_SEG_MAX,
@@ -13,6 +13,8 @@ use crate::{BlockBackend, Serial};
 
 const QUEUE_SIZE: u16 = 256;
 const QUEUE_SIZES: [u16; 1] = [QUEUE_SIZE];
+/// First byte of a saved disk; its size follows.
+const VERSION: u8 = 1;
 /// Buffers of payload a request: a chain is no longer than the queue, and begins with the header and
 /// ends with the status.
 const SEG_MAX: u32 = QUEUE_SIZE as u32 - 2;
@@ -75,5 +77,27 @@ impl<B: BlockBackend> VirtioDevice for Blk<B> {
 
     fn stop(&mut self) -> Vec<QueueState> {
         self.station.stop(BlkHandler::park).into_iter().collect()
+    }
+
+    /// The disk's size, by which a wrong one is told: what is on it is the host's to keep.
+    fn save(&self) -> Vec<u8> {
+        let size = self.station.parked().map(BlockBackend::size);
+        [VERSION].into_iter().chain(size.into_iter().flat_map(u64::to_le_bytes)).collect()
+    }
+
+    fn restore(&mut self, state: &[u8]) -> Result<(), RestoreError> {
+        let refused = |why: String| Err(RestoreError::Refused(why));
+        let saved = match *state {
+            [VERSION, ref size @ ..] => size.try_into().map(u64::from_le_bytes).ok(),
+            _ => None,
+        };
+        match (saved, self.station.parked().map(BlockBackend::size)) {
+            (Some(saved), Some(here)) if saved == here => Ok(()),
+            (Some(saved), Some(here)) => refused(format!(
+                "it is of a disk of {saved} bytes, and this one has {here}: attach the same disk"
+            )),
+            (None, _) => refused("it is none of a disk".into()),
+            (_, None) => refused("the disk runs already".into()),
+        }
     }
 }

@@ -19,6 +19,8 @@
 //! 3. Each kick: every available chain becomes a [`Request`] or is refused at once. The backend finishes
 //!    it in [`BlockBackend::submit`], or later, in any order, by [`BlockBackend::complete`].
 //! 4. The driver resets: [`BlockBackend::wait`] until nothing is in flight, then the file is parked again.
+//! 5. In a snapshot, nothing is in flight, and what was answered is in the file: it is to be kept together with
+//!    the machine, of which another one refuses a disk of another size.
 //!
 //! # What is promised
 //!

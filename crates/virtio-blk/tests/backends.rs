@@ -274,3 +274,18 @@ fn a_disk_that_is_written_is_nobody_elses() {
     drop(readers);
     RawFile::open(&path, false).unwrap();
 }
+
+#[test]
+fn a_disk_of_another_size_is_not_taken_for_the_saved_one() {
+    let disk = |sectors: usize| {
+        Blk::new(MemoryDisk::new(vec![0; sectors * 512]), "saved".parse().unwrap())
+    };
+    let saved = disk(64).save();
+    disk(64).restore(&saved).unwrap();
+    let error = disk(65).restore(&saved).unwrap_err().to_string();
+    assert!(error.contains("a disk of 32768 bytes, and this one has 33280: attach"), "{error}");
+    for bad in [&[][..], &saved[..8], &[2; 9], &[0; 10]] {
+        let error = disk(64).restore(bad).unwrap_err().to_string();
+        assert!(error.contains("none of a disk"), "{error}");
+    }
+}

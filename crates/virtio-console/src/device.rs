@@ -1,11 +1,12 @@
 //! Control plane: identity, configuration, start and stop.
 
 use cubie_virtio_core::{
-    Config, DeviceId, Features, QueueState, Queues, StartError, Station, VirtioDevice,
+    Config, DeviceId, Features, QueueState, Queues, RestoreError, StartError, Station, VirtioDevice,
 };
 
 use crate::ConsoleBackend;
-use crate::handler::{ConsoleHandler, Parked};
+use crate::handler::ConsoleHandler;
+use crate::parked::Parked;
 use crate::protocol::{F_SIZE, RECEIVE, TRANSMIT, WindowSize};
 
 /// Chains that fit into each queue: Linux fills its receive queue with a page a chain.
@@ -78,5 +79,16 @@ impl<B: ConsoleBackend> VirtioDevice for Console<B> {
 
     fn stop(&mut self) -> Vec<QueueState> {
         self.station.stop(ConsoleHandler::park).unwrap_or_default()
+    }
+
+    /// How much of a half printed chain is out. The window's size is in the configuration: a guest that
+    /// goes on in another window is told by [`Resizer::resize`].
+    fn save(&self) -> Vec<u8> {
+        self.station.parked().map(Parked::save).unwrap_or_default()
+    }
+
+    fn restore(&mut self, state: &[u8]) -> Result<(), RestoreError> {
+        let runs = || RestoreError::Refused("the console runs already".into());
+        self.station.parked_mut().ok_or_else(runs)?.restore(state)
     }
 }

@@ -6,6 +6,7 @@ use cubie_virtio_core::{Handler, QueueState, Source, Virtqueue};
 use cubie_virtq::{Chain, Segments, Serve};
 
 use crate::ConsoleBackend;
+use crate::parked::Parked;
 
 const RECEIVE_KICK: u32 = 0;
 const TRANSMIT_KICK: u32 = 1;
@@ -15,21 +16,6 @@ const OUTPUT: u32 = 3;
 /// Bytes that one turn transmits: a guest that prints without end must not keep its input waiting, nor its
 /// device from being stopped.
 const MOST_BYTES_A_TURN: usize = 1 << 20;
-
-/// The host end while the device is stopped.
-#[derive(Debug)]
-pub(crate) struct Parked<B> {
-    backend: B,
-    /// How much of which chain the host had taken: a transmit queue that goes on in this state does not
-    /// print it twice.
-    half_sent: Option<(QueueState, usize)>,
-}
-
-impl<B> Parked<B> {
-    pub(crate) fn new(backend: B) -> Self {
-        Self { backend, half_sent: None }
-    }
-}
 
 /// Serves both queues of one port.
 #[derive(Debug)]
@@ -44,20 +30,15 @@ pub(crate) struct ConsoleHandler<B> {
 
 impl<B: ConsoleBackend> ConsoleHandler<B> {
     pub(crate) fn new(parked: Parked<B>, receive: Virtqueue, transmit: Virtqueue) -> Self {
-        let Parked { backend, half_sent } = parked;
-        // Only a queue that goes on has the rest of that chain. One in the state of a new queue is
-        // taken for a new one: after a reset the driver has its buffers back.
-        let (state, fresh) = (transmit.state(), QueueState::fresh(transmit.features()));
-        let goes_on = half_sent.filter(|(at, _)| *at == state && state != fresh);
-        let sent = goes_on.map_or(0, |(_, sent)| sent);
-        Self { backend, receive, transmit, sent }
+        let sent = parked.sent(&transmit);
+        Self { backend: parked.backend, receive, transmit, sent }
     }
 
     /// The host end, and how far the queues have got.
     pub(crate) fn park(self) -> (Parked<B>, Vec<QueueState>) {
         let Self { backend, receive, transmit, sent } = self;
-        let half_sent = (sent > 0).then(|| (transmit.state(), sent));
-        (Parked { backend, half_sent }, vec![receive.state(), transmit.state()])
+        let states = vec![receive.state(), transmit.state()];
+        (Parked::with_sent(backend, &transmit, sent), states)
     }
 
     /// Input goes into the guest's buffers as long as there are both.

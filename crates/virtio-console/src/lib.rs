@@ -18,7 +18,9 @@
 //!    has room. Nobody copies it in between, and nothing is lost or printed twice when the device is
 //!    stopped and started again.
 //! 4. [`Resizer::resize`] changes the configuration; the guest is interrupted and `stty size` follows.
-//! 5. The guest resets the device: the host end is parked until the next start.
+//! 5. In a snapshot the console says how much of a half printed chain is out, and another one prints the
+//!    rest. It has the saved window's size until it is told another.
+//! 6. The guest resets the device: the host end is parked until the next start.
 //!
 //! With a terminal:
 //!
@@ -64,6 +66,7 @@
 mod backend;
 mod device;
 mod handler;
+mod parked;
 mod protocol;
 mod terminal;
 

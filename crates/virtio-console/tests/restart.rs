@@ -97,6 +97,31 @@ fn a_half_printed_chain_is_printed_once() {
 }
 
 #[test]
+fn a_half_printed_chain_is_printed_once_by_two_consoles() {
+    within(Duration::from_secs(20), || {
+        let (mut console, _keyboard, mut screen) = console();
+        let memory = guest();
+        start(&mut console, &memory, &[QueueState::default(); 2]);
+        screen.read_exact(&mut vec![0; LEN + PAGE / 2]).unwrap();
+        let (states, saved) = (console.stop(), console.save());
+        drop(console);
+        let mut left = vec![];
+        screen.read_to_end(&mut left).unwrap();
+
+        let (mut console, _keyboard, mut screen) = self::console();
+        console.restore(&saved).unwrap();
+        start(&mut console, &memory, &states);
+        let mut rest = vec![0; LEN - PAGE / 2 - left.len()];
+        screen.read_exact(&mut rest).unwrap();
+        assert!(rest.iter().all(|byte| *byte == b'b'));
+        assert_eq!(console.stop()[1], QueueState { next_avail: 2, next_used: 2 });
+        assert_eq!(console.save(), [1], "nothing is half printed");
+        drop(console);
+        assert_eq!(screen.read(&mut [0; 1]).unwrap(), 0, "nothing is printed twice");
+    });
+}
+
+#[test]
 fn a_new_driver_begins_with_a_whole_chain() {
     within(Duration::from_secs(20), || {
         let (mut console, _keyboard, mut screen) = console();
