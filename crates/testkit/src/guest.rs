@@ -1,11 +1,13 @@
 //! The guest's memory, and where its drivers find it.
 
 use std::cell::RefCell;
+use std::fs::File;
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
 use cubie_virtio_core::VirtioDevice;
-use vm_memory::{GuestAddress, GuestMemoryMmap};
+use rustix::fs::{MemfdFlags, memfd_create};
+use vm_memory::{FileOffset, GuestAddress, GuestMemoryMmap};
 
 use crate::pool::Pool;
 use crate::registers::lock;
@@ -38,6 +40,8 @@ pub struct Guest(Arc<Ram>);
 
 #[derive(Debug)]
 struct Ram {
+    /// What all its mappings show.
+    file: Arc<File>,
     memory: Arc<GuestMemoryMmap>,
     rings: Mutex<Pool>,
     buffers: Mutex<Pool>,
@@ -59,12 +63,14 @@ impl Guest {
 
     /// One that is nobody's on this thread, for drivers that do not look for it.
     pub(crate) fn apart() -> Self {
-        let border = RAM_BASE + REGION;
-        let regions = [RAM_BASE, border].map(|base| (GuestAddress(base), REGION as usize));
-        let memory = GuestMemoryMmap::from_ranges(&regions).expect("memory for a guest");
+        let file = memfd_create("guest", MemfdFlags::CLOEXEC).map(File::from);
+        let file = Arc::new(file.expect("a file for memory"));
+        file.set_len(2 * REGION).expect("memory for a guest");
+        let (memory, border) = (map(&file), RAM_BASE + REGION);
         let buffers = border - BEFORE_BORDER;
         Self(Arc::new(Ram {
-            memory: Arc::new(memory),
+            file,
+            memory,
             rings: Mutex::new(Pool::new(RAM_BASE..buffers)),
             buffers: Mutex::new(Pool::new(buffers..border + REGION)),
             journals: Mutex::default(),
@@ -97,6 +103,12 @@ impl Guest {
     /// The memory, as devices get it.
     pub fn memory(&self) -> &Arc<GuestMemoryMmap> {
         &self.0.memory
+    }
+
+    /// The same memory, mapped elsewhere in the host's: as another machine has it that goes on with its
+    /// content.
+    pub fn remap(&self) -> Arc<GuestMemoryMmap> {
+        map(&self.0.file)
     }
 
     /// Room for a buffer of `len` bytes, which stays until the guest is gone.
@@ -140,6 +152,15 @@ impl Guest {
     pub(crate) fn give_rings(&self, range: Range<u64>) {
         lock(&self.0.rings).give(range);
     }
+}
+
+/// Both regions, without a gap between them.
+fn map(file: &Arc<File>) -> Arc<GuestMemoryMmap> {
+    let regions = [0, REGION].map(|offset| {
+        let file = FileOffset::from_arc(Arc::clone(file), offset);
+        (GuestAddress(RAM_BASE + offset), REGION as usize, Some(file))
+    });
+    Arc::new(GuestMemoryMmap::from_ranges_with_files(regions).expect("memory for a guest"))
 }
 
 fn padded(len: usize) -> u64 {

@@ -8,7 +8,7 @@
 //! * [`Guest`]: the guest's memory. One a thread, since drivers find it by their thread.
 //! * [`Socket`]: how a device is going to be driven: with its registers in a page, where each read is
 //!   compared with a trapped one, or trapped; with those of the standard or of its legacy.
-//! * [`Slot`]: a place that a device is plugged into, with its interrupt and the way back out.
+//! * [`Slot`]: a place that a device is plugged into, with its interrupt, the way back out, and snapshots.
 //! * [`RegisterTransport`], [`GuestHal`]: what the drivers of `virtio_drivers` are generic over.
 //! * [`RawDriver`]: any buffers at all, in split rings and packed ones, for what no decent driver does.
 //! * [`conformance!`]: what every device has to do, as a module of tests for one line.
@@ -23,7 +23,8 @@
 //! 2. [`Guest::new`], then [`Guest::plug`] with the device, or [`Guest::socket`] for another transport.
 //! 3. A driver is made of [`Slot::transport`]: it resets, negotiates and sets its queues up. Dropping
 //!    the driver resets the device again; another one may follow.
-//! 4. [`Slot::unplug`] stops the device and returns it.
+//! 4. [`Slot::save`], and [`Slot::restore`] with a new device: the driver goes on and has noticed nothing.
+//! 5. [`Slot::unplug`] stops the device and returns it.
 //!
 //! Guest memory begins at [`RAM_BASE`], not at 0, and has two regions without a gap between them.
 //! Rings lie in the first; buffers begin just before the border, so that chains cross it all the time.

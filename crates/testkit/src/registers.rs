@@ -63,6 +63,19 @@ impl Registers {
         u32::from_le_bytes(word)
     }
 
+    /// What `change` does with the transport and its page.
+    ///
+    /// # Panics
+    /// When the device was unplugged.
+    pub(crate) fn with<R>(
+        &self,
+        change: impl FnOnce(&mut MmioTransport, &mut Option<Arc<MemoryPage>>) -> R,
+    ) -> R {
+        let file = &mut *lock(&self.0);
+        let File { transport, page, journal: _ } = file.as_mut().expect("a device in the slot");
+        change(transport, page)
+    }
+
     /// The 32-bit register at `offset`.
     pub(crate) fn read(&self, offset: u64) -> u32 {
         let mut word = [0; 4];

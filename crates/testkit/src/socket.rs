@@ -1,8 +1,18 @@
 //! A place for a device, before it is plugged in.
 
-use cubie_virtio_core::{Interface, VirtioDevice};
+use std::sync::Arc;
 
+use cubie_mmio_bus::MemoryPage;
+use cubie_virtio_core::{Features, Interface, MmioTransport, VirtioDevice};
+use cubie_vm_irq::Interrupt;
+use vm_memory::GuestMemoryMmap;
+use vmm_sys_util::eventfd::EventFd;
+
+use crate::registers::PAGE;
 use crate::{Guest, Slot};
+
+/// What a driver can choose from for its rings: all that there is.
+const RINGS: Features = Features::RING.with(Features::PACKED).with(Features::IN_ORDER);
 
 /// Decides how a device will be driven, see [`Guest::socket`].
 ///
@@ -43,5 +53,24 @@ impl Socket {
     /// Plugs `device` in. Its driver is made of [`Slot::transport`].
     pub fn plug(self, device: Box<dyn VirtioDevice>) -> Slot {
         Slot::new(self, device)
+    }
+
+    /// `device` behind its registers, and the page where a driver reads them, unless they are trapped.
+    pub(crate) fn wire(
+        &self,
+        device: Box<dyn VirtioDevice>,
+        memory: Arc<GuestMemoryMmap>,
+        line: &EventFd,
+    ) -> (MmioTransport, Option<Arc<MemoryPage>>) {
+        let interrupt = Interrupt::new(line.try_clone().expect("the same eventfd"));
+        let transport = MmioTransport::new(device, memory, interrupt)
+            .expect("eventfds for the kicks")
+            .with_interface(self.interface)
+            .with_rings(RINGS);
+        if self.trapped {
+            return (transport, None);
+        }
+        let page = Arc::new(MemoryPage::new(PAGE));
+        (transport.with_page(page.clone()), Some(page))
     }
 }

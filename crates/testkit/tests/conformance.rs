@@ -5,8 +5,8 @@ use std::sync::Arc;
 use cubie_testkit::RAM_BASE;
 use cubie_testkit::conformance as suite;
 use cubie_virtio_core::{
-    Config, DeviceId, Features, Handler, QueueState, Queues, Running, Source, StartError,
-    VirtioDevice, Virtqueue, spawn,
+    Config, DeviceId, Features, Handler, QueueState, Queues, RestoreError, Running, Source,
+    StartError, VirtioDevice, Virtqueue, spawn,
 };
 use cubie_virtq::Serve;
 use cubie_vm_irq::Interrupt;
@@ -32,6 +32,12 @@ enum Flaw {
     Silent,
     /// It returns states when it did not run.
     StopsTwice,
+    /// It serves its latest chain once more when it goes on.
+    Repeats,
+    /// It saves what it never restores.
+    Unsaved,
+    /// It takes some of a state that it refuses.
+    Half,
 }
 
 struct Device {
@@ -109,6 +115,9 @@ impl VirtioDevice for Device {
         if let Some(resources) = resources.as_mut().filter(|_| self.flaw == Flaw::Silent) {
             resources.interrupt = Interrupt::silent();
         }
+        if let Some(resources) = resources.as_mut().filter(|_| self.flaw == Flaw::Repeats) {
+            resources.state.next_avail = resources.state.next_avail.saturating_sub(1);
+        }
         let memory = resources.as_ref().map(|resources| resources.memory.clone());
         let queue = match resources.map(Virtqueue::new) {
             Some(queue) => queue.map_err(|source| StartError::Queue { index: 0, source })?,
@@ -128,6 +137,21 @@ impl VirtioDevice for Device {
             }
             Some(running) => vec![running.stop().queue.state()],
         }
+    }
+    /// How often it was started.
+    fn save(&self) -> Vec<u8> {
+        vec![1, self.starts as u8]
+    }
+    fn restore(&mut self, state: &[u8]) -> Result<(), RestoreError> {
+        match state {
+            _ if self.flaw == Flaw::Unsaved => {}
+            [1, starts] => self.starts = usize::from(*starts),
+            _ => {
+                self.starts += usize::from(self.flaw == Flaw::Half);
+                return Err(RestoreError::Refused("not one number".into()));
+            }
+        }
+        Ok(())
     }
 }
 
@@ -177,4 +201,12 @@ found! {
         by garbage_in_every_kind_of_ring_is_answered_within_its_buffers, "no interrupt after";
     states_of_a_device_that_did_not_run: StopsTwice by stopping_what_does_not_run_does_nothing,
         "never started";
+    a_chain_that_is_lost_in_a_snapshot: Loses
+        by snapshots_under_load_lose_no_chain_and_complete_none_twice, "chains are in flight";
+    a_chain_that_is_served_again_after_a_snapshot: Repeats
+        by snapshots_under_load_lose_no_chain_and_complete_none_twice, "the device broke its ring";
+    a_state_that_is_not_restored: Unsaved by a_device_takes_all_of_its_own_state_or_nothing,
+        "what was restored";
+    a_state_that_is_restored_by_half: Half by a_device_takes_all_of_its_own_state_or_nothing,
+        "refused: ";
 }

@@ -4,6 +4,7 @@ use cubie_virtio_core::Features;
 use cubie_virtq::QueueParams;
 use virtio_bindings::virtio_config::*;
 use virtio_bindings::virtio_mmio::*;
+use vm_memory::{Bytes, GuestAddress};
 
 use super::load::Bench;
 use super::{Make, sockets};
@@ -12,7 +13,7 @@ use crate::{Guest, RegisterTransport};
 const ACKNOWLEDGE: u32 = VIRTIO_CONFIG_S_ACKNOWLEDGE;
 const DRIVER: u32 = ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER;
 const AGREED: u32 = DRIVER | VIRTIO_CONFIG_S_FEATURES_OK;
-const RUNNING: u32 = AGREED | VIRTIO_CONFIG_S_DRIVER_OK;
+pub(super) const RUNNING: u32 = AGREED | VIRTIO_CONFIG_S_DRIVER_OK;
 /// Times that a device is started.
 const STARTS: usize = 20;
 
@@ -34,11 +35,13 @@ fn negotiation(features: Features) -> Vec<Store> {
 }
 
 /// All stores of an initialisation, one queue after the other.
-fn initialisation(bench: &Bench) -> Vec<Store> {
+pub(super) fn initialisation(bench: &Bench) -> Vec<Store> {
     let features = Features::VERSION_1;
     let queues = bench.sizes.iter().zip(0..).flat_map(|(size, index)| {
         let (_, bytes) = QueueParams::contiguous(0, *size, features);
         let base = bench.guest.take_rings(bytes, 64);
+        let zeros = vec![0; bytes as usize];
+        bench.guest.memory().write_slice(&zeros, GuestAddress(base)).expect("rings lie in memory");
         let (params, _) = QueueParams::contiguous(base, *size, features);
         set_up(index, params)
     });

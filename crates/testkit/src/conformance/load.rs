@@ -4,14 +4,16 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
-use cubie_virtio_core::Features;
+use cubie_virtio_core::{Features, QueueState, SavedQueue};
 use cubie_virtq::QueueParams;
 use cubie_virtq::driver::Buffer;
 use virtio_drivers::transport::{DeviceStatus, Transport};
+use vmm_sys_util::eventfd::EventFd;
 
 use super::Make;
 use super::image::Image;
 use crate::garbage::{Arena, Random};
+use crate::slot::wait_for;
 use crate::{Guest, RawDriver, Slot, Socket};
 
 /// When nothing has come back for so long, nothing more is waited for: a device may keep buffers as long
@@ -47,15 +49,18 @@ impl Bench {
     }
 
     /// A driver that has chosen these features, and has queues of at most `size`.
-    pub(super) fn drive(&self, features: Features, size: u16) -> Load<'_> {
+    pub(super) fn drive(&self, features: Features, size: u16) -> Load {
         let sizes: Vec<_> = self.sizes.iter().map(|max| size.min(*max)).collect();
         let indirect = features.has(Features::INDIRECT);
         Load {
-            bench: self,
+            guest: self.guest.clone(),
+            arena: self.arena,
+            line: self.slot.interrupt().try_clone().expect("the same eventfd"),
             driver: RawDriver::new(&self.slot, features, &sizes),
             features,
             tables: if indirect { self.tables.clone() } else { vec![] },
             in_flight: vec![HashMap::new(); sizes.len()],
+            returned: vec![0; sizes.len()],
             random: Random(u64::from(size) << 32 ^ features.0),
         }
     }
@@ -69,18 +74,23 @@ struct Offered {
 }
 
 /// A driver at work.
-pub(super) struct Load<'a> {
-    bench: &'a Bench,
+pub(super) struct Load {
+    guest: Guest,
+    arena: Arena,
+    /// The slot's interrupt.
+    line: EventFd,
     pub(super) driver: RawDriver,
     features: Features,
     /// Those that no chain uses.
     tables: Vec<u64>,
     /// By queue and token.
     in_flight: Vec<HashMap<u32, Offered>>,
+    /// Chains that came back since the queue was set up, modulo 2¹⁶.
+    returned: Vec<u16>,
     random: Random,
 }
 
-impl Load<'_> {
+impl Load {
     /// Makes garbage available in each queue. The device is not kicked.
     pub(super) fn offer(&mut self) {
         for queue in 0..self.in_flight.len() {
@@ -100,7 +110,7 @@ impl Load<'_> {
         let indirect = self.random.below(2) == 0;
         let table = if indirect { self.tables.pop() } else { None };
         let most = if table.is_some() { size } else { free };
-        let buffers = self.bench.arena.chain(&mut self.random, most);
+        let buffers = self.arena.chain(&mut self.random, most);
         let ring = self.driver.queue(queue);
         let token = match table {
             Some(table) => ring.add_indirect(&buffers, table),
@@ -130,12 +140,14 @@ impl Load<'_> {
         count
     }
 
-    fn take_back(&mut self) -> usize {
+    /// Takes back what the device has finished with so far. How much.
+    pub(super) fn take_back(&mut self) -> usize {
         let mut count = 0;
         for (queue, chains) in self.in_flight.iter_mut().enumerate() {
             while let Some(used) = self.driver.used(queue) {
                 let offered = chains.remove(&used.head).expect("a chain that the device has");
                 self.tables.extend(offered.table);
+                self.returned[queue] = self.returned[queue].wrapping_add(1);
                 count += 1;
             }
         }
@@ -145,20 +157,20 @@ impl Load<'_> {
     /// One round of garbage: what comes back is announced, and the device writes where it may.
     pub(super) fn round(&mut self) -> usize {
         // Completions from before may or may not have interrupted. From here on each finds it asked for.
-        let _ = self.bench.slot.interrupt().read();
+        let _ = self.line.read();
         for queue in 0..self.in_flight.len() {
             while self.driver.queue(queue).enable_interrupts() {
                 self.take_back();
             }
         }
         self.offer();
-        let before = Image::new(self.bench.guest.memory());
+        let before = Image::new(self.guest.memory());
         let writable = self.writable();
         self.kick();
         let count = self.settle();
-        before.check(self.bench.guest.memory(), &writable);
+        before.check(self.guest.memory(), &writable);
         if count > 0 {
-            self.bench.slot.wait_interrupt(ANNOUNCED);
+            wait_for(&self.line, ANNOUNCED);
         }
         self.check_alive();
         count
@@ -169,6 +181,18 @@ impl Load<'_> {
     pub(super) fn check_alive(&mut self) {
         let status = self.driver.transport().get_status();
         assert_eq!(status, running(), "after buffers that are in order, and hold garbage");
+    }
+
+    /// The device stands still: what it has taken it has given back, and the driver has found it.
+    #[track_caller]
+    pub(super) fn check_states(&self, queues: &[SavedQueue]) {
+        for (queue, returned) in queues.iter().zip(&self.returned) {
+            let QueueState { next_avail, next_used } = queue.state;
+            assert_eq!(next_avail, next_used, "chains are in flight");
+            if !self.features.has(Features::PACKED) {
+                assert_eq!(next_used, *returned, "chains that were used");
+            }
+        }
     }
 
     /// Where the device may write: the rings, and the buffers that it has.
@@ -185,6 +209,7 @@ impl Load<'_> {
     pub(super) fn reset_queue(&mut self, queue: usize) {
         self.driver.reset_queue(queue);
         let lost = std::mem::take(&mut self.in_flight[queue]);
+        self.returned[queue] = 0;
         self.tables.extend(lost.into_values().filter_map(|offered| offered.table));
     }
 }

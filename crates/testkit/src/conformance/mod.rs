@@ -2,7 +2,7 @@
 //!
 //! It knows nothing of a device's protocol. It offers chains of garbage and accepts any answer, or none;
 //! but each chain comes back at most once, with no more bytes than it has room for, and the device
-//! writes nowhere else. Snapshot and restore are not among the tests: the workspace has no such thing yet.
+//! writes nowhere else.
 
 mod config;
 mod image;
@@ -10,6 +10,7 @@ mod init;
 mod load;
 mod pause;
 mod rings;
+mod snapshot;
 mod stop;
 
 use std::time::Duration;
@@ -20,6 +21,7 @@ pub use config::*;
 pub use init::*;
 pub use pause::*;
 pub use rings::*;
+pub use snapshot::*;
 pub use stop::*;
 
 use crate::{Guest, Socket, within};
@@ -48,8 +50,11 @@ pub fn run(test: fn(Make), make: Make) {
 /// * *Pause*: stopped with chains at work, and started again with the states that it returned.
 /// * *Configuration*: a driver never reads a mixture of two.
 ///
+/// * *Snapshot*: saved at every step of the initialisation and under load, and restored into a new device
+///   over the same memory, mapped elsewhere; a state of another device, and damaged ones.
+///
 /// All but those of *Pause*, which have no registers, are done with registers in a page and with
-/// trapped ones. There is no test of snapshots, which the workspace does not have yet.
+/// trapped ones.
 ///
 /// ```
 /// # use cubie_virtio_core::{Config, DeviceId, Features, QueueState, Queues, StartError, VirtioDevice};
@@ -96,6 +101,11 @@ macro_rules! conformance {
                 after_a_reset_nothing_is_written
                 a_paused_device_goes_on_where_it_was
                 stopping_what_does_not_run_does_nothing
+                a_snapshot_at_every_step_of_the_initialisation_restores_the_same_registers
+                snapshots_under_load_lose_no_chain_and_complete_none_twice
+                a_configuration_that_changed_is_restored_and_told
+                a_state_of_another_device_is_refused
+                a_device_takes_all_of_its_own_state_or_nothing
                 a_driver_never_reads_a_mixture_of_two_configurations
                 a_driver_may_write_anything_into_the_configuration
             );
