@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!            queue 0: lines ──────►  ┌──────────┐
-//!   driver                           │ Recorder │  keeps the last lines, whoever resets it
+//!   driver                           │ Recorder │  keeps the last lines, whoever resets or saves it
 //!            queue 1: lines ◄──────  └──────────┘
 //!            config:  level ◄───── Level: the host says, at any time, how much it wants to hear
 //! ```
@@ -12,8 +12,8 @@
 use std::{collections::VecDeque, time::Duration};
 
 use cubie::virtio::{
-    Config, DeviceId, Features, Handler, QueueState, Queues, Source, StartError, Station,
-    VirtioDevice, Virtqueue,
+    Config, DeviceId, Features, Handler, QueueState, Queues, RestoreError, Source, StartError,
+    Station, VirtioDevice, Virtqueue,
 };
 use cubie::virtq::Serve;
 use cubie_testkit::{Descriptor, Guest, RawDriver, Slot};
@@ -27,6 +27,8 @@ const REPLAY: u16 = 1;
 /// What a guest can make the host keep has a bound.
 const MOST_LINES: usize = 64;
 const MOST_BYTES: usize = 256;
+/// First byte of a saved recorder.
+const VERSION: u8 = 1;
 
 /// The control plane: who it is, and the two verbs start and stop.
 struct Recorder {
@@ -77,6 +79,33 @@ impl VirtioDevice for Recorder {
         let park = |it: Recording| (it.lines, vec![it.record.state(), it.replay.state()]);
         self.station.stop(park).unwrap_or_default()
     }
+
+    /// The lines, each with its length before it: what a snapshot cannot know without us.
+    fn save(&self) -> Vec<u8> {
+        let mut state = vec![VERSION];
+        for line in self.station.parked().into_iter().flatten() {
+            state.extend((line.len() as u16).to_le_bytes());
+            state.extend(line);
+        }
+        state
+    }
+    fn restore(&mut self, state: &[u8]) -> Result<(), RestoreError> {
+        let refused = || RestoreError::Refused("these are no lines of a recorder".into());
+        self.station = Station::Parked(saved_lines(state).ok_or_else(refused)?);
+        Ok(())
+    }
+}
+
+/// What `save` wrote. It may be from anybody's file: the bounds hold for it as well.
+fn saved_lines(state: &[u8]) -> Option<Lines> {
+    let (mut lines, mut rest) = (Lines::new(), state.strip_prefix(&[VERSION])?);
+    while let Some((len, more)) = rest.split_first_chunk() {
+        let (line, more) = more.split_at_checked(u16::from_le_bytes(*len).into())?;
+        lines.push_back(line.to_vec());
+        rest = more;
+    }
+    let bounded = lines.len() <= MOST_LINES && lines.iter().all(|line| line.len() <= MOST_BYTES);
+    (bounded && rest.is_empty()).then_some(lines)
 }
 
 /// The data plane: owns lines and queues, on a thread of its own, while the device runs.
@@ -115,17 +144,18 @@ impl Handler for Recording {
 const DEADLINE: Duration = Duration::from_secs(10);
 
 /// The guest's end.
-struct Driver<'a> {
-    slot: &'a Slot,
+struct Driver {
+    slot: Slot,
     rings: RawDriver,
     buffer: GuestAddress,
 }
 
-impl<'a> Driver<'a> {
+impl Driver {
     /// Resets the device and sets its queues up.
-    fn new(slot: &'a Slot) -> Self {
-        let rings = RawDriver::new(slot, Features::default(), &[16; 2]);
-        Self { slot, rings, buffer: slot.guest().buffer(2 * MOST_BYTES) }
+    fn new(slot: Slot) -> Self {
+        let rings = RawDriver::new(&slot, Features::default(), &[16; 2]);
+        let buffer = slot.guest().buffer(2 * MOST_BYTES);
+        Self { slot, rings, buffer }
     }
 
     /// How much the host wants to hear.
@@ -158,23 +188,26 @@ impl<'a> Driver<'a> {
 fn main() -> anyhow::Result<()> {
     let (recorder, host) = Recorder::new(1);
     let guest = Guest::new();
-    let slot = guest.plug(Box::new(recorder));
-    let mut driver = Driver::new(&slot);
-    let id = slot.register(VIRTIO_MMIO_DEVICE_ID);
+    let mut driver = Driver::new(guest.plug(Box::new(recorder)));
+    let id = driver.slot.register(VIRTIO_MMIO_DEVICE_ID);
     println!("a driver starts device {id:#x} at level {}", driver.level());
     driver.log(1, "booting")?;
     driver.log(2, "a detail that nobody wants")?;
 
     host.set(2);
-    let reason = slot.register(VIRTIO_MMIO_INTERRUPT_STATUS);
+    let reason = driver.slot.register(VIRTIO_MMIO_INTERRUPT_STATUS);
     println!("the host wants more: interrupt {reason:#b}, level {}", driver.level());
     driver.log(2, "a detail that is wanted now")?;
+
+    let state = driver.slot.save();
+    let (recorder, _host) = Recorder::new(1);
+    driver.slot.restore(Box::new(recorder), &state)?;
+    driver.slot.resume()?;
+    println!("the machine is saved, and goes on as another one: level {}", driver.level());
     driver.log(0, "out of memory")?;
 
     println!("the guest crashes; the device is unplugged and plugged in elsewhere");
-    drop(driver);
-    let slot = guest.plug(slot.unplug());
-    let mut driver = Driver::new(&slot);
+    let mut driver = Driver::new(guest.plug(driver.slot.unplug()));
     let mut lines = vec![];
     while let Some(line) = driver.replay()? {
         println!("the next driver reads: {line}");
@@ -189,6 +222,8 @@ fn main() -> anyhow::Result<()> {
 mod tests {
     use super::*;
 
+    cubie_testkit::conformance!(|| Box::new(Recorder::new(0).0));
+
     #[test]
     fn the_story_ends_well() {
         main().unwrap();
@@ -196,8 +231,7 @@ mod tests {
 
     #[test]
     fn a_guest_that_logs_without_end_is_given_a_bounded_place() {
-        let slot = Guest::new().plug(Box::new(Recorder::new(0).0));
-        let mut driver = Driver::new(&slot);
+        let mut driver = Driver::new(Guest::new().plug(Box::new(Recorder::new(0).0)));
         for number in 0..MOST_LINES + 2 {
             driver.log(0, &format!("{number:<300}")).unwrap();
         }
@@ -206,5 +240,19 @@ mod tests {
         assert_eq!(lines.len(), MOST_LINES);
         assert_eq!((lines[0].trim_end(), lines[0].len()), ("3", MOST_BYTES));
         assert_eq!(lines[MOST_LINES - 1], "last");
+    }
+
+    #[test]
+    fn what_is_not_a_recorders_is_refused() {
+        let (mut recorder, _host) = Recorder::new(0);
+        recorder.restore(&[1, 2, 0, b'h', b'i', 0, 0]).unwrap();
+        let line = |len: u16| [&len.to_le_bytes()[..], &vec![b'x'; len.into()]].concat();
+        let too_many = [&[1], &line(1).repeat(MOST_LINES + 1)[..]].concat();
+        let too_long = [&[1], &line(MOST_BYTES as u16 + 1)[..]].concat();
+        for bad in [&[][..], &[2], &[1, 0], &[1, 2, 0, b'h'], &too_many, &too_long] {
+            let error = recorder.restore(bad).unwrap_err();
+            assert!(error.to_string().ends_with("no lines of a recorder"), "{error}");
+        }
+        assert_eq!(recorder.save(), [1, 2, 0, b'h', b'i', 0, 0]);
     }
 }

@@ -15,6 +15,8 @@
 //! | [`vmm`] | `cubie-vmm` | layout, loaders, device tree, machine |
 //! | [`lkvm`] | here | options in the manner of LKVM |
 //!
+//! With the feature `serde`, the saved states of devices ([`virtio::TransportState`]) have that crate's traits.
+//!
 //! How they are put together is best seen in the example `cubietruck-vm`, a small VMM in the manner of
 //! LKVM; how they hold together is in `ARCHITECTURE.md`.
 //!
