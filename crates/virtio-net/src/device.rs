@@ -3,8 +3,8 @@
 use std::io;
 
 use cubie_virtio_core::{
-    Config, DeviceId, Features, QueueState, Queues, Running, StartError, Station, VirtioDevice,
-    spawn,
+    Config, DeviceId, Features, QueueState, Queues, RestoreError, Running, StartError, Station,
+    VirtioDevice, spawn,
 };
 
 use crate::board::{Board, Seat};
@@ -16,6 +16,7 @@ use crate::protocol::{
     self, CTRL_GUEST_OFFLOADS, Duplex, FEATURES, GUEST_ANNOUNCE, GUEST_OFFLOADS, HOST_OFFLOADS, MQ,
     MTU, SPEED_DUPLEX, consistent,
 };
+use crate::saved::{self, Made};
 use crate::settings::{Limits, Settings};
 use crate::{Counters, Mac, NetBackend};
 
@@ -125,6 +126,10 @@ impl<B: NetBackend> Net<B> {
         self.link.clone()
     }
 
+    fn made(&self) -> Made {
+        Made { mac: self.mac, mtu: self.mtu }
+    }
+
     /// Starts a worker for each pair, and one for the control queue.
     fn start_workers(&mut self, features: Features, parts: Parts) -> io::Result<()> {
         let Parts { pairs, control, states, goes_on } = parts;
@@ -200,5 +205,17 @@ impl<B: NetBackend> VirtioDevice for Net<B> {
             states[usize::from(index)] = state;
         }
         states
+    }
+
+    /// What the driver has asked for, the link, and by what the card is known again.
+    fn save(&self) -> Vec<u8> {
+        saved::save(self.made(), &self.link, &self.settings)
+    }
+
+    fn restore(&mut self, state: &[u8]) -> Result<(), RestoreError> {
+        let (link, settings) = saved::restored(state, self.made(), self.pairs.len())?;
+        self.settings = settings;
+        self.link.restore(link);
+        Ok(())
     }
 }

@@ -4,6 +4,7 @@ use cubie_virtio_core::Features;
 
 use crate::Mac;
 use crate::protocol::{CTRL_RX, CTRL_VLAN, RxMode};
+use crate::saved::take;
 
 /// Bytes at the front of a frame that tell whether it is wanted: both addresses, and a VLAN tag.
 pub(crate) const HEAD: usize = 16;
@@ -100,9 +101,58 @@ impl Filter {
         }
     }
 
+    /// For a snapshot: the address, whether addresses count, the modes, both tables with their lengths before
+    /// them, and whether there is a table of VLANs, with it.
+    pub(crate) fn save(&self, saved: &mut Vec<u8>) {
+        let Self { mac, addresses, modes, unicast, multicast, vlans } = self;
+        saved.extend(mac.bytes());
+        saved.extend([u8::from(*addresses), *modes]);
+        for table in [unicast, multicast] {
+            saved.extend((table.len() as u16).to_le_bytes());
+            saved.extend(table.as_flattened());
+        }
+        saved.push(vlans.is_some().into());
+        saved.extend(
+            vlans.iter().flat_map(|vlans| vlans.iter()).flat_map(|word| word.to_le_bytes()),
+        );
+    }
+
+    /// What [`Filter::save`] has put at the front of `rest`.
+    pub(crate) fn restored(rest: &mut &[u8]) -> Option<Self> {
+        let mac = Mac::from_bytes(take(rest)?).ok()?;
+        let [addresses, modes] = take(rest)?;
+        let [unicast, multicast] = [table(rest)?, table(rest)?];
+        let [has_vlans] = take(rest)?;
+        let vlans = match has_vlans {
+            0 => None,
+            _ => {
+                let mut vlans = Box::new([0; VLANS / 64]);
+                for word in vlans.iter_mut() {
+                    *word = u64::from_le_bytes(take(rest)?);
+                }
+                Some(vlans)
+            }
+        };
+        let mut filter = Self {
+            mac,
+            addresses: addresses != 0,
+            modes,
+            vlans,
+            unicast: vec![],
+            multicast: vec![],
+        };
+        filter.set_tables(unicast, multicast);
+        Some(filter)
+    }
+
     fn has(&self, mode: RxMode) -> bool {
         self.modes >> mode as u8 & 1 != 0
     }
+}
+
+/// A table of addresses with its length before it. No longer than `rest`, whatever that says.
+fn table(rest: &mut &[u8]) -> Option<Vec<[u8; 6]>> {
+    (0..u16::from_le_bytes(take(rest)?)).map(|_| take(rest)).collect()
 }
 
 #[cfg(test)]

@@ -26,7 +26,9 @@
 //!    frames it wants to hear of. The control queue's worker posts that on a board before all pairs,
 //!    rings their bells, and answers when each has said that it acts by it: no lock and no question on
 //!    the road of a frame.
-//! 5. The guest resets the card: the host ends are parked until the next start, frames and all.
+//! 5. A snapshot has what the driver has asked for, and the link as the driver knows it. Frames that wait at
+//!    the host stay there. Another card takes it over if it was given the same address and MTU.
+//! 6. The guest resets the card: the host ends are parked until the next start, frames and all.
 //!
 //! ```
 //! use std::time::Duration;
@@ -57,6 +59,7 @@ mod pair;
 mod parts;
 mod protocol;
 mod receive;
+mod saved;
 mod settings;
 mod transmit;
 

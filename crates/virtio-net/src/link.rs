@@ -66,6 +66,21 @@ impl Link {
         }
     }
 
+    /// For a snapshot, whose configuration says what the driver reads: a bit each for up, announces, asked.
+    pub(crate) fn save(&self) -> u8 {
+        let Cable { up, announces, asked, config: _ } = &*self.0;
+        let bit = |(n, flag): (u32, &AtomicBool)| u8::from(flag.load(Ordering::Relaxed)) << n;
+        (0..).zip([up, announces, asked]).map(bit).sum()
+    }
+
+    /// What [`Link::save`] returned of another card.
+    pub(crate) fn restore(&self, saved: u8) {
+        let Cable { up, announces, asked, config: _ } = &*self.0;
+        for (n, flag) in (0..).zip([up, announces, asked]) {
+            flag.store(saved >> n & 1 != 0, Ordering::Relaxed);
+        }
+    }
+
     /// The driver reads that the card has this address.
     pub(crate) fn show_mac(&self, mac: Mac) {
         let mut there = [0; 6];

@@ -10,6 +10,7 @@ use crate::protocol::{
     CTRL_GUEST_OFFLOADS, CTRL_MAC_ADDR, CTRL_RX, CTRL_RX_EXTRA, CTRL_VLAN, Command, GUEST_ANNOUNCE,
     GUEST_OFFLOADS, MQ, RxMode, consistent,
 };
+use crate::saved::take;
 
 /// What holds for all pairs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,6 +62,25 @@ impl Settings {
             Command::Pairs(_) | Command::GuestOffloads(_) => return None,
         }
         Some(after)
+    }
+
+    /// For a snapshot: pairs, offloads, and the filter.
+    pub(crate) fn save(&self, saved: &mut Vec<u8>) {
+        let Self { pairs, offloads, filter } = self;
+        saved.extend(pairs.to_le_bytes());
+        saved.extend(offloads.0.to_le_bytes());
+        filter.save(saved);
+    }
+
+    /// What [`Settings::save`] has put at the front of `rest`, of a card that has so many `pairs`.
+    pub(crate) fn restored(rest: &mut &[u8], pairs: usize) -> Option<Self> {
+        let used = u16::from_le_bytes(take(rest)?);
+        let offloads = Features(u64::from_le_bytes(take(rest)?));
+        let filter = Arc::new(Filter::restored(rest)?);
+        let sound = (1..=pairs).contains(&used.into())
+            && GUEST_OFFLOADS.has(offloads)
+            && consistent(offloads) == offloads;
+        sound.then_some(Self { pairs: used, offloads, filter })
     }
 
     fn filter_mut(&mut self) -> &mut Filter {

@@ -108,13 +108,14 @@ pub fn a_configuration_that_changed_is_restored_and_told(make: Make) {
         let mut bench = Bench::new(socket, make);
         let mut load = bench.drive(Features::RING, u16::MAX);
         bench.slot.config().update(|bytes| bytes.fill(0x5a));
-        let before = registers(&bench.slot);
         let state = bench.slot.save();
+        // A device may have changed it once more when it stopped.
+        let before = registers(&bench.slot);
         move_on(&mut bench.slot, make, &state);
         assert_eq!(registers(&bench.slot), before);
         let mut bytes = vec![0; state.config.len()];
         bench.slot.config().read(0, &mut bytes);
-        assert!(bytes.iter().all(|byte| *byte == 0x5a), "{bytes:x?}");
+        assert_eq!(bytes, state.config, "the device's own handle");
         // The machine that was interrupted is gone.
         let _ = bench.slot.interrupt().read();
         resume(&bench.slot);

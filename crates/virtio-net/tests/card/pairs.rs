@@ -27,11 +27,15 @@ struct Bench {
     counters: Counters,
 }
 
+/// A card with ends of its own.
+fn card() -> (Net<Loopback>, Vec<Loopback>) {
+    let (cables, ends): (Vec<_>, Vec<_>) = (0..PAIRS).map(|_| Loopback::pair().unwrap()).unzip();
+    (Net::with_pairs(cables, Mac::made_from("test")).unwrap(), ends)
+}
+
 impl Bench {
     fn new() -> Self {
-        let (cables, ends): (Vec<_>, Vec<_>) =
-            (0..PAIRS).map(|_| Loopback::pair().unwrap()).unzip();
-        let net = Net::with_pairs(cables, Mac::made_from("test")).unwrap();
+        let (net, ends) = card();
         let counters = net.counters();
         let guest = Guest::new();
         let slot = guest.plug(Box::new(net));
@@ -189,5 +193,26 @@ fn the_reset_of_one_queue_keeps_the_pairs_and_that_of_the_card_does_not() {
         driver.send(transmit(1), &[1; 20]);
         assert_eq!(bench.counters.transmit().drops.total(), 1, "the second driver uses one pair");
         passes(&mut driver, &bench.ends[0], 0);
+    });
+}
+
+#[test]
+fn a_snapshot_knows_the_pairs_that_the_driver_uses() {
+    within(DEADLINE, || {
+        let mut bench = Bench::new();
+        let mut driver = bench.drive(MQ);
+        assert_eq!(driver.use_pairs(2), OK);
+        for (pair, end) in bench.ends.iter().enumerate().take(2) {
+            passes(&mut driver, end, pair);
+        }
+        let state = bench.slot.save();
+        let (net, ends) = card();
+        bench.slot.restore(Box::new(net), &state).unwrap();
+        bench.slot.resume().unwrap();
+        for (pair, end) in ends.iter().enumerate().take(2) {
+            passes(&mut driver, end, pair);
+        }
+        driver.send(transmit(2), &[b'c'; 20]);
+        assert!(ends[2].wait_frame(Duration::ZERO).is_none(), "the third is not in use");
     });
 }
