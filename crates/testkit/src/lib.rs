@@ -15,6 +15,7 @@
 //! * [`hostile!`]: seeded attacks on a device, which shrink when they succeed.
 //! * [`Slot::transcript`]: what a driver and the device did to each other, in lines to read and to compare.
 //! * [`Recording`]: the same in a file, to be played against another build of the device by a [`Player`].
+//! * [`VirtualClock`]: time that only the test moves, for devices that wait.
 //! * [`within`]: ends a test whose driver waits for ever.
 //!
 //! # A test, step by step
@@ -103,6 +104,7 @@
 //! ```
 
 mod beside;
+mod clock;
 #[doc(hidden)]
 pub mod conformance;
 mod deadline;
@@ -119,6 +121,7 @@ mod slot;
 mod socket;
 mod transport;
 
+pub use clock::VirtualClock;
 pub use cubie_virtq::driver::Buffer as Descriptor;
 pub use deadline::within;
 pub use guest::{Guest, RAM_BASE};

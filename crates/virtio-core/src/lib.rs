@@ -11,6 +11,8 @@
 //!   the parked device or the running worker.
 //! * [`Queues`]: the queues that a driver has set up, taken one by one at the start.
 //! * [`TransportState`]: how far device and driver have come, as a value, for snapshots.
+//! * [`Clock`], [`Timer`]: time, for handlers that wait. [`HostClock`] is the host's, and the testkit has one
+//!   that a test moves. [`TokenBucket`] holds a device to a [`RateLimit`].
 //!
 //! # Life of a device
 //!
@@ -74,6 +76,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod clock;
 mod config;
 mod device;
 mod mmio;
@@ -81,8 +84,10 @@ mod shared_memory;
 mod state;
 mod station;
 mod status;
+mod token_bucket;
 mod worker;
 
+pub use clock::{Clock, HostClock, Timer};
 pub use config::Config;
 pub use cubie_virtq::{Features, OnFault, QueueResources, QueueState, Virtqueue};
 pub use device::{DeviceId, Queues, StartError, VirtioDevice};
@@ -92,4 +97,5 @@ pub use mmio::{
 pub use shared_memory::SharedMemory;
 pub use state::{QueueStage, RestoreError, SavedQueue, TransportState};
 pub use station::Station;
+pub use token_bucket::{RateLimit, TokenBucket};
 pub use worker::{Handler, Running, Source, spawn};

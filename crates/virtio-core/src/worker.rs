@@ -23,7 +23,7 @@ pub struct Source {
 
 impl Source {
     /// [`Handler::ready`] is called with `token` when there is something to read.
-    pub fn readable(fd: &impl AsRawFd, token: u32) -> Self {
+    pub fn readable(fd: &(impl AsRawFd + ?Sized), token: u32) -> Self {
         Self { fd: fd.as_raw_fd(), token, events: EventSet::IN }
     }
 
