@@ -1,72 +1,56 @@
 //! The data plane.
 
-use std::io;
+use std::sync::Arc;
 
-use cubie_virtio_core::{Handler, QueueState, Source, Virtqueue};
-use cubie_virtq::{Segments, Serve};
+use cubie_virtio_core::{Clock, Handler, QueueState, Source, Timer, Virtqueue};
+use cubie_virtq::Serve;
 
 use crate::EntropySource;
+use crate::supply::Supply;
 
-/// One chain gets at most so many bytes.
-pub const MOST_BYTES: usize = 64 << 10;
-
-/// Bytes asked of the source at once. They pass through the stack: a source writes ordinary memory,
-/// not memory that the guest writes at the same time.
-const CHUNK: usize = 4 << 10;
-
-/// The only event: the driver's kick.
+/// The driver's kick.
 const KICK: u32 = 0;
+/// A buffer that had to wait gets its bytes now.
+const TIMER: u32 = 1;
 
 #[derive(Debug)]
 pub(crate) struct RngHandler<S> {
-    source: S,
+    supply: Supply<S>,
     queue: Virtqueue,
-    /// The source failed last time: said once.
-    failing: bool,
+    clock: Arc<dyn Clock>,
+    timer: Box<dyn Timer>,
 }
 
 impl<S: EntropySource> RngHandler<S> {
-    pub(crate) fn new(source: S, queue: Virtqueue) -> Self {
-        Self { source, queue, failing: false }
+    pub(crate) fn new(
+        supply: Supply<S>,
+        queue: Virtqueue,
+        clock: Arc<dyn Clock>,
+        timer: Box<dyn Timer>,
+    ) -> Self {
+        Self { supply, queue, clock, timer }
     }
 
-    /// What outlives the worker.
-    pub(crate) fn park(self) -> (S, QueueState) {
-        (self.source, self.queue.state())
+    /// What outlives the worker. A buffer that waits does so in its ring, so that none is in flight.
+    pub(crate) fn park(self) -> (Supply<S>, QueueState) {
+        (self.supply, self.queue.state())
     }
 }
 
 impl<S: EntropySource> Handler for RngHandler<S> {
     fn sources(&self) -> Vec<Source> {
-        vec![Source::readable(self.queue.kick(), KICK)]
+        vec![Source::readable(self.queue.kick(), KICK), Source::readable(&*self.timer, TIMER)]
     }
 
     fn ready(&mut self, _token: u32) {
-        let Self { source, queue, failing } = self;
-        queue.drain(|mut chain| {
-            let (written, result) = fill(source, chain.writable());
-            if let Err(error) = &result
-                && !*failing
-            {
-                tracing::warn!(%error, "no entropy for the guest");
+        let Self { supply, queue, clock, timer } = self;
+        let now = clock.now();
+        queue.drain(|mut chain| match supply.fill(chain.writable(), now) {
+            Ok(written) => Serve::Done(chain, written),
+            Err(due) => {
+                timer.set(due);
+                Serve::Stop(chain)
             }
-            *failing = result.is_err();
-            Serve::Done(chain, written)
         });
     }
-}
-
-/// Fills the first [`MOST_BYTES`] of `room`, or what the source gives before it fails.
-fn fill(source: &mut impl EntropySource, room: &mut Segments) -> (u32, io::Result<()>) {
-    let mut chunk = [0; CHUNK];
-    let wanted = room.len().min(MOST_BYTES);
-    let mut written = 0;
-    while written < wanted {
-        let piece = &mut chunk[..CHUNK.min(wanted - written)];
-        if let Err(error) = source.fill(piece) {
-            return (written as u32, Err(error));
-        }
-        written += room.write(piece);
-    }
-    (written as u32, Ok(()))
 }

@@ -3,7 +3,8 @@
 //!
 //! One queue, no features, no configuration. The driver makes buffers available, the device fills them.
 //!
-//! * [`Rng`]: the device, to be plugged into a transport.
+//! * [`Rng`]: the device, to be plugged into a transport. [`Rng::limited`] is one that gives so many bytes a
+//!   second.
 //! * [`EntropySource`]: where the bytes come from. [`HostEntropy`] is the host's kernel; another source
 //!   (a hardware generator, a seeded stream for repeatable tests) implements one method.
 //!
@@ -16,7 +17,17 @@
 //!    from being stopped.
 //! 4. The driver resets: the worker ends, the source is parked again.
 //!
-//! A source that fails gives what it has given so far, and is asked again with the next buffer.
+//! # What is promised
+//!
+//! * A buffer never comes back empty, unless it has no room (VIRTIO 1.4 §5.4.6.2). Linux asks for no more
+//!   once it has got nothing (`drivers/char/hw_random/virtio-rng.c`: it takes the buffer to be in the ring
+//!   still), while a buffer that waits is what it is made for.
+//! * So a source that fails gives what it has given so far. If that is nothing, the buffer waits in its
+//!   ring, and the source is asked again ten times a second. The log hears of it once.
+//! * A limit holds in each time span, across resets as well. A buffer is answered at once with all it may
+//!   get: one that waits comes back in one piece.
+//! * Whatever waits, nothing is in flight: the device stops at any time, and the buffer is the first one
+//!   when it starts again.
 //!
 //! ```
 //! use cubie_virtio_core::{DeviceId, VirtioDevice};
@@ -31,7 +42,8 @@
 mod backend;
 mod device;
 mod handler;
+mod supply;
 
 pub use backend::{EntropySource, HostEntropy};
 pub use device::Rng;
-pub use handler::MOST_BYTES;
+pub use supply::MOST_BYTES;
