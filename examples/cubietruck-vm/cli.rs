@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Parser, ValueEnum};
-use cubie::lkvm::{DiskOption, MemorySize, NetworkOption};
+use cubie::lkvm::{ByteRate, DiskOption, MemorySize, NetworkOption};
 use cubie::vmm::Arch;
 
 /// Start a Linux guest on a virtual CubieTruck: KVM, GICv2, two ARMv7 CPUs, virtio devices.
@@ -40,6 +40,11 @@ pub(crate) struct Cli {
     /// Memory in MiB, or with a unit: 512M, 2G
     #[arg(short, long, default_value = "512", value_name = "SIZE")]
     pub(crate) mem: MemorySize,
+
+    /// Bytes a second that the guest gets from the random source at most, a second's worth at once: 1000,
+    /// 64K, 1M [default: as many as it asks for]
+    #[arg(long, value_name = "BYTES")]
+    pub(crate) rng_rate: Option<ByteRate>,
 
     /// More words for the kernel's command line
     #[arg(short, long, default_value = "", value_name = "WORDS", allow_hyphen_values = true)]

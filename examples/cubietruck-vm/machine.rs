@@ -14,10 +14,10 @@ use cubie::blk::{Blk, RawFile, Serial};
 use cubie::console::{Messages, Resizer, Terminal, TerminalEvent};
 use cubie::hv::Gic;
 use cubie::kvm::{GuestMode, Kvm, VmConfig};
-use cubie::lkvm::{DiskOption, NetworkOption};
+use cubie::lkvm::{ByteRate, DiskOption, NetworkOption};
 use cubie::net::{Mac, Net, Tap, TapError};
 use cubie::rng::{HostEntropy, Rng};
-use cubie::virtio::{Features, Interface, VirtioDevice};
+use cubie::virtio::{Features, Interface, RateLimit, VirtioDevice};
 use cubie::vmm::loader::{FileError, KERNEL_LIMIT, Kernel, read_file};
 use cubie::vmm::{
     Arch, Machine, MachineConfig, Outcome, Registers, Remote, Transport, Uart, layout,
@@ -31,7 +31,7 @@ type Devices = Vec<Box<dyn VirtioDevice>>;
 pub(crate) fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
     let config = configure(cli)?;
     let kvm = Kvm::open()?;
-    let mut devices: Devices = vec![Box::new(Rng::new(HostEntropy))];
+    let mut devices: Devices = vec![Box::new(random(cli.rng_rate))];
     add_disks(&mut devices, &cli.disk)?;
     let taps = add_networks(&mut devices, cli)?;
 
@@ -142,6 +142,15 @@ fn hardware(cli: &Cli) -> VmConfig {
         cpu_interface: layout::GIC_CPU_INTERFACE.start,
     };
     VmConfig { guest, gic, vcpus: cli.cpus }
+}
+
+fn random(rate: Option<ByteRate>) -> Rng<HostEntropy> {
+    match rate {
+        Some(ByteRate(bytes)) => {
+            Rng::limited(HostEntropy, RateLimit { per_second: bytes, burst: bytes })
+        }
+        None => Rng::new(HostEntropy),
+    }
 }
 
 fn add_disks(devices: &mut Devices, disks: &[DiskOption]) -> anyhow::Result<()> {
