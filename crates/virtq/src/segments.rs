@@ -82,6 +82,19 @@ impl Segments {
         self.each_piece(count, |_, _| {});
     }
 
+    /// Lends the first `count` bytes alone, or all when they are fewer, and goes on behind what `body` has
+    /// passed of them. For a backend in front of another, which shall not have all: it allocates.
+    pub fn with_front<R>(&mut self, count: usize, body: impl FnOnce(&mut Self) -> R) -> R {
+        let mut front = Self::default();
+        self.split_front(count.min(self.len), &mut front);
+        let result = body(&mut front);
+        // What is left of it comes before the rest.
+        front.iovecs.extend_from_slice(self.iovecs());
+        front.len += self.len;
+        *self = front;
+        result
+    }
+
     /// `writev`: the guest's bytes into `fd`, then goes on behind what it took.
     pub fn write_to(&mut self, fd: BorrowedFd<'_>) -> io::Result<usize> {
         let (iovecs, count) = self.batch();

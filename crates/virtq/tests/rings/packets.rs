@@ -119,3 +119,20 @@ fn bytes_go_through_a_pipe_and_come_back() {
     bench.memory.read_slice(&mut memory, GuestAddress(SEAM - 4)).unwrap();
     assert_eq!(&memory, b"7897896789");
 }
+
+#[test]
+fn a_front_that_is_lent_is_all_that_can_be_passed() {
+    with_chain(0, |chain| {
+        let data = chain.readable();
+        let mut bytes = [0; 20];
+        // Across the seam, and not all of what is lent.
+        let read = data.with_front(6, |front| {
+            assert_eq!((front.len(), front.iovecs().len()), (6, 2));
+            front.read(&mut bytes[..5])
+        });
+        assert_eq!((read, data.len(), data.iovecs().len()), (5, 5, 2));
+        assert_eq!(data.with_front(100, |front| front.read(&mut bytes[5..])), 5);
+        assert_eq!((&bytes[..10], data.len()), (&b"0123456789"[..], 0));
+        assert_eq!(data.with_front(0, |front| front.len()), 0);
+    });
+}
