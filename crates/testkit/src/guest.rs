@@ -16,8 +16,15 @@ use crate::{Slot, Socket};
 
 /// First address of guest memory, not 0, as on the boards.
 pub const RAM_BASE: u64 = 0x4000_0000;
-/// Bytes of each of the two regions.
+/// Bytes of each of the two regions that have no gap between them.
 const REGION: u64 = 8 << 20;
+/// Both of them.
+const MAINLAND: [(GuestAddress, usize); 2] =
+    [(GuestAddress(RAM_BASE), REGION as usize), (GuestAddress(RAM_BASE + REGION), REGION as usize)];
+/// There is no memory behind them,
+const HOLE: Range<u64> = RAM_BASE + 2 * REGION..RAM_BASE + 2 * REGION + (1 << 20);
+/// unless it is asked for.
+const ISLAND: Range<u64> = HOLE.end..HOLE.end + (64 << 10);
 /// Buffers begin so many bytes before the second region: the first chain of a test already has some
 /// that cross the border.
 const BEFORE_BORDER: u64 = 256;
@@ -42,6 +49,8 @@ pub struct Guest(Arc<Ram>);
 struct Ram {
     /// What all its mappings show.
     file: Arc<File>,
+    /// In their order in the file.
+    regions: Vec<(GuestAddress, usize)>,
     memory: Arc<GuestMemoryMmap>,
     rings: Mutex<Pool>,
     buffers: Mutex<Pool>,
@@ -61,18 +70,36 @@ impl Guest {
         guest
     }
 
+    /// A guest that has a hole in its memory and a third region behind that, an island which a machine can lose:
+    /// nothing lies in it but what a test puts there.
+    ///
+    /// # Panics
+    /// On a thread that has a guest already.
+    pub fn with_island() -> Self {
+        let island = (GuestAddress(ISLAND.start), (ISLAND.end - ISLAND.start) as usize);
+        let guest = Self::of(&[MAINLAND[0], MAINLAND[1], island]);
+        guest.enter();
+        guest
+    }
+
     /// One that is nobody's on this thread, for drivers that do not look for it.
     pub(crate) fn apart() -> Self {
+        Self::of(&MAINLAND)
+    }
+
+    fn of(regions: &[(GuestAddress, usize)]) -> Self {
         let file = memfd_create("guest", MemfdFlags::CLOEXEC).map(File::from);
         let file = Arc::new(file.expect("a file for memory"));
-        file.set_len(2 * REGION).expect("memory for a guest");
-        let (memory, border) = (map(&file), RAM_BASE + REGION);
-        let buffers = border - BEFORE_BORDER;
+        let bytes = regions.iter().map(|(_, len)| *len as u64).sum();
+        file.set_len(bytes).expect("memory for a guest");
+        let (memory, regions) = (map(&file, regions), regions.to_vec());
+        let buffers = RAM_BASE + REGION - BEFORE_BORDER;
         Self(Arc::new(Ram {
             file,
+            regions,
             memory,
             rings: Mutex::new(Pool::new(RAM_BASE..buffers)),
-            buffers: Mutex::new(Pool::new(buffers..border + REGION)),
+            buffers: Mutex::new(Pool::new(buffers..HOLE.start)),
             journals: Mutex::default(),
         }))
     }
@@ -108,7 +135,17 @@ impl Guest {
     /// The same memory, mapped elsewhere in the host's: as another machine has it that goes on with its
     /// content.
     pub fn remap(&self) -> Arc<GuestMemoryMmap> {
-        map(&self.0.file)
+        map(&self.0.file, &self.0.regions)
+    }
+
+    /// The hole of [`Guest::with_island`]: addresses without memory between others that have some.
+    pub fn hole(&self) -> Range<u64> {
+        HOLE
+    }
+
+    /// The island of [`Guest::with_island`].
+    pub fn island(&self) -> Range<u64> {
+        ISLAND
     }
 
     /// Room for a buffer of `len` bytes, which stays until the guest is gone.
@@ -155,10 +192,12 @@ impl Guest {
 }
 
 /// Both regions, without a gap between them.
-fn map(file: &Arc<File>) -> Arc<GuestMemoryMmap> {
-    let regions = [0, REGION].map(|offset| {
-        let file = FileOffset::from_arc(Arc::clone(file), offset);
-        (GuestAddress(RAM_BASE + offset), REGION as usize, Some(file))
+fn map(file: &Arc<File>, regions: &[(GuestAddress, usize)]) -> Arc<GuestMemoryMmap> {
+    let mut offset = 0;
+    let regions = regions.iter().map(|(base, len)| {
+        let start = FileOffset::from_arc(Arc::clone(file), offset);
+        offset += *len as u64;
+        (*base, *len, Some(start))
     });
     Arc::new(GuestMemoryMmap::from_ranges_with_files(regions).expect("memory for a guest"))
 }

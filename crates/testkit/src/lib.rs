@@ -29,6 +29,7 @@
 //!
 //! Guest memory begins at [`RAM_BASE`], not at 0, and has two regions without a gap between them.
 //! Rings lie in the first; buffers begin just before the border, so that chains cross it all the time.
+//! [`Guest::with_island`] has a third one behind a hole.
 //!
 //! # What they said to each other
 //!

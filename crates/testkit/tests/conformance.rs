@@ -38,6 +38,8 @@ enum Flaw {
     Unsaved,
     /// It takes some of a state that it refuses.
     Half,
+    /// It goes on with the memory of its first start.
+    Remembers,
 }
 
 struct Device {
@@ -46,6 +48,7 @@ struct Device {
     config: Config,
     running: Option<Running<Server>>,
     left: Vec<Running<Server>>,
+    first: Option<Arc<GuestMemoryMmap>>,
 }
 
 struct Server {
@@ -118,6 +121,9 @@ impl VirtioDevice for Device {
         if let Some(resources) = resources.as_mut().filter(|_| self.flaw == Flaw::Repeats) {
             resources.state.next_avail = resources.state.next_avail.saturating_sub(1);
         }
+        if let Some(resources) = resources.as_mut().filter(|_| self.flaw == Flaw::Remembers) {
+            resources.memory = self.first.get_or_insert(resources.memory.clone()).clone();
+        }
         let memory = resources.as_ref().map(|resources| resources.memory.clone());
         let queue = match resources.map(Virtqueue::new) {
             Some(queue) => queue.map_err(|source| StartError::Queue { index: 0, source })?,
@@ -156,8 +162,8 @@ impl VirtioDevice for Device {
 }
 
 fn device(flaw: Flaw) -> Box<dyn VirtioDevice> {
-    let (starts, config, running, left) = (0, Config::new([0; 6]), None, vec![]);
-    Box::new(Device { flaw, starts, config, running, left })
+    let config = Config::new([0; 6]);
+    Box::new(Device { flaw, starts: 0, config, running: None, left: vec![], first: None })
 }
 
 cubie_testkit::conformance!(|| device(Flaw::None));
@@ -199,6 +205,10 @@ found! {
         by a_driver_may_write_anything_into_the_configuration, "out of range";
     a_device_that_never_interrupts: Silent
         by garbage_in_every_kind_of_ring_is_answered_within_its_buffers, "no interrupt after";
+    a_write_beside_a_hole: Scribbles
+        by a_buffer_in_a_hole_of_memory_stops_the_device_and_nothing_more, "which is not its own";
+    a_device_that_goes_on_with_the_memory_of_its_first_start: Remembers
+        by memory_that_is_gone_is_left_alone, "memory that it does not have";
     states_of_a_device_that_did_not_run: StopsTwice by stopping_what_does_not_run_does_nothing,
         "never started";
     a_chain_that_is_lost_in_a_snapshot: Loses

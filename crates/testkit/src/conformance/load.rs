@@ -18,7 +18,7 @@ use crate::{Guest, RawDriver, Slot, Socket};
 
 /// When nothing has come back for so long, nothing more is waited for: a device may keep buffers as long
 /// as it likes, for input that does not come.
-const QUIET: Duration = Duration::from_millis(2);
+pub(super) const QUIET: Duration = Duration::from_millis(2);
 /// The interrupt for what has come back is there by then.
 const ANNOUNCED: Duration = Duration::from_secs(30);
 /// Chains that are offered to each queue at once.
@@ -196,7 +196,7 @@ impl Load {
     }
 
     /// Where the device may write: the rings, and the buffers that it has.
-    fn writable(&self) -> Vec<Range<u64>> {
+    pub(super) fn writable(&self) -> Vec<Range<u64>> {
         let queues = 0..self.in_flight.len();
         let rings = queues.flat_map(|queue| used_parts(&self.driver.params(queue), self.features));
         let chains = self.in_flight.iter().flat_map(HashMap::values);

@@ -8,6 +8,7 @@ mod config;
 mod image;
 mod init;
 mod load;
+mod memory;
 mod pause;
 mod rings;
 mod snapshot;
@@ -19,6 +20,7 @@ use cubie_virtio_core::{Features, VirtioDevice};
 
 pub use config::*;
 pub use init::*;
+pub use memory::*;
 pub use pause::*;
 pub use rings::*;
 pub use snapshot::*;
@@ -48,13 +50,13 @@ pub fn run(test: fn(Make), make: Make) {
 ///   byte written outside of what the device was lent, and an interrupt for what it finished.
 /// * *Stop*: under load again and again, one queue alone, and nothing written afterwards.
 /// * *Pause*: stopped with chains at work, and started again with the states that it returned.
+/// * *Memory*: buffers in a hole, and a region that is gone when the device is started again.
 /// * *Configuration*: a driver never reads a mixture of two.
-///
 /// * *Snapshot*: saved at every step of the initialisation and under load, and restored into a new device
 ///   over the same memory, mapped elsewhere; a state of another device, and damaged ones.
 ///
-/// All but those of *Pause*, which have no registers, are done with registers in a page and with
-/// trapped ones.
+/// All but those of *Pause* and of a region that is gone, which have no registers, are done with registers
+/// in a page and with trapped ones.
 ///
 /// ```
 /// # use cubie_virtio_core::{Config, DeviceId, Features, QueueState, Queues, StartError, VirtioDevice};
@@ -106,6 +108,8 @@ macro_rules! conformance {
                 a_configuration_that_changed_is_restored_and_told
                 a_state_of_another_device_is_refused
                 a_device_takes_all_of_its_own_state_or_nothing
+                a_buffer_in_a_hole_of_memory_stops_the_device_and_nothing_more
+                memory_that_is_gone_is_left_alone
                 a_driver_never_reads_a_mixture_of_two_configurations
                 a_driver_may_write_anything_into_the_configuration
             );

@@ -1,12 +1,14 @@
 //! Pause and resume: stop, and start with the states that it returned. Without registers.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cubie_virtio_core::{Features, QueueResources, QueueState, Queues, VirtioDevice};
 use cubie_virtq::driver::DriverQueue;
 use cubie_virtq::{OnFault, QueueParams};
 use cubie_vm_irq::Interrupt;
+use vm_memory::GuestMemoryMmap;
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
 use super::image::Image;
@@ -20,18 +22,24 @@ const PAUSES: usize = 12;
 const RUN: Duration = Duration::from_micros(300);
 
 /// A queue as the machine keeps it while its device is paused.
-struct Queue {
+pub(super) struct Queue {
     index: u16,
     params: QueueParams,
-    state: QueueState,
-    kick: EventFd,
-    driver: DriverQueue,
+    pub(super) state: QueueState,
+    pub(super) kick: EventFd,
+    pub(super) driver: DriverQueue,
     in_flight: HashSet<u16>,
     /// Chains that came back, modulo 2¹⁶.
     returned: u16,
 }
 
 impl Queue {
+    /// One for each of the device's, of the largest size.
+    pub(super) fn all(guest: &Guest, device: &dyn VirtioDevice, features: Features) -> Vec<Self> {
+        let sizes = (0..).zip(device.queue_sizes());
+        sizes.map(|(index, size)| Self::new(guest, index, *size, features)).collect()
+    }
+
     fn new(guest: &Guest, index: u16, size: u16, features: Features) -> Self {
         let (_, bytes) = QueueParams::contiguous(0, size, features);
         let (params, _) = QueueParams::contiguous(guest.take_rings(bytes, 64), size, features);
@@ -47,7 +55,12 @@ impl Queue {
         }
     }
 
-    fn resources(&self, guest: &Guest, features: Features) -> QueueResources {
+    fn resources(
+        &self,
+        memory: &Arc<GuestMemoryMmap>,
+        features: Features,
+        fault: OnFault,
+    ) -> QueueResources {
         QueueResources {
             index: self.index,
             params: self.params,
@@ -55,8 +68,8 @@ impl Queue {
             features,
             kick: self.kick.try_clone().expect("the same eventfd"),
             interrupt: Interrupt::silent(),
-            fault: OnFault::unheard(),
-            memory: guest.memory().clone(),
+            fault,
+            memory: memory.clone(),
         }
     }
 
@@ -97,17 +110,26 @@ pub fn a_paused_device_goes_on_where_it_was(make: Make) {
     for ring in ring_features() {
         let mut device = make();
         let features = ring.with(Features::VERSION_1).with(device.features());
-        let sizes = device.queue_sizes().to_vec();
-        let queue = |(index, size): (u16, &u16)| Queue::new(&guest, index, *size, features);
-        let mut queues: Vec<_> = (0..).zip(&sizes).map(queue).collect();
+        let mut queues = Queue::all(&guest, &*device, features);
         for _ in 0..PAUSES {
-            let parts = queues.iter().map(|queue| queue.resources(&guest, features)).collect();
-            device.start(features, Queues::new(parts)).expect("the device starts");
+            start(&mut *device, &queues, guest.memory(), features, &OnFault::unheard());
             run(&mut queues, &arena, &mut random);
             pause(&mut *device, &mut queues, features);
         }
         check_still(&guest, &queues);
     }
+}
+
+/// Starts the device, which sees this memory, with the queues as they are.
+pub(super) fn start(
+    device: &mut dyn VirtioDevice,
+    queues: &[Queue],
+    memory: &Arc<GuestMemoryMmap>,
+    features: Features,
+    fault: &OnFault,
+) {
+    let parts = queues.iter().map(|queue| queue.resources(memory, features, fault.clone()));
+    device.start(features, Queues::new(parts.collect())).expect("the device starts");
 }
 
 /// Offers and takes back for a while.
@@ -146,12 +168,9 @@ pub fn stopping_what_does_not_run_does_nothing(make: Make) {
     let mut device = make();
     assert_eq!(device.stop(), [], "never started");
     let features = Features::VERSION_1;
-    let sizes = device.queue_sizes().to_vec();
-    let queue = |(index, size): (u16, &u16)| Queue::new(&guest, index, *size, features);
-    let queues: Vec<_> = (0..).zip(&sizes).map(queue).collect();
+    let queues = Queue::all(&guest, &*device, features);
     for _ in 0..2 {
-        let parts = queues.iter().map(|queue| queue.resources(&guest, features)).collect();
-        device.start(features, Queues::new(parts)).expect("the device starts");
+        start(&mut *device, &queues, guest.memory(), features, &OnFault::unheard());
         assert_eq!(device.stop().len(), queues.len(), "one state a queue");
         assert_eq!(device.stop(), [], "stopped already");
     }

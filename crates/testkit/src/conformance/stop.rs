@@ -13,7 +13,7 @@ const RESETS: usize = 60;
 /// Kicks of each queue of a device that was reset.
 const LATE_KICKS: usize = 200;
 
-const RINGS: [Features; 2] = [Features::RING, Features::RING.with(Features::PACKED)];
+pub(super) const RINGS: [Features; 2] = [Features::RING, Features::RING.with(Features::PACKED)];
 
 /// The driver offers buffers, kicks and resets, again and again.
 pub fn a_reset_under_load_returns_and_the_device_starts_again(make: Make) {
