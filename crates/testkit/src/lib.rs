@@ -15,6 +15,7 @@
 //! * [`hostile!`]: seeded attacks on a device, which shrink when they succeed.
 //! * [`Slot::transcript`]: what a driver and the device did to each other, in lines to read and to compare.
 //! * [`Recording`]: the same in a file, to be played against another build of the device by a [`Player`].
+//! * [`Faulty`]: a host end that fails as a plan of [`Faults`] has it, in front of any other one.
 //! * [`VirtualClock`]: time that only the test moves, for devices that wait.
 //! * [`within`]: ends a test whose driver waits for ever.
 //!
@@ -109,6 +110,7 @@ mod clock;
 #[doc(hidden)]
 pub mod conformance;
 mod deadline;
+mod faults;
 mod garbage;
 mod guest;
 mod hal;
@@ -125,9 +127,11 @@ mod transport;
 pub use clock::VirtualClock;
 pub use cubie_virtq::driver::Buffer as Descriptor;
 pub use deadline::within;
+pub use faults::{Fault, Faults, Faulty, Injected};
 pub use guest::{Guest, RAM_BASE};
 pub use hal::GuestHal;
 pub use raw::{RawDriver, Used};
+pub use rustix::io::Errno;
 pub use session::{Difference, Played, Player, Recording, RecordingError};
 pub use slot::Slot;
 pub use socket::Socket;
