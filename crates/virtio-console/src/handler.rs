@@ -1,6 +1,6 @@
 //! Data plane: two queues between kick and interrupt.
 
-use std::io;
+use std::io::ErrorKind;
 
 use cubie_virtio_core::{Handler, QueueState, Source, Virtqueue};
 use cubie_virtq::{Chain, Segments, Serve};
@@ -44,6 +44,7 @@ impl<B: ConsoleBackend> ConsoleHandler<B> {
     /// Input goes into the guest's buffers as long as there are both.
     fn receive(&mut self) {
         let backend = &mut self.backend;
+        let mut interrupted = false;
         self.receive.drain(|mut chain| {
             let room = chain.writable();
             if room.is_empty() {
@@ -52,9 +53,16 @@ impl<B: ConsoleBackend> ConsoleHandler<B> {
             match backend.read(room) {
                 Ok(count @ 1..) => Serve::Done(chain, count as u32),
                 // Nothing now, or no more at all: the guest cannot be told which.
-                Ok(0) | Err(_) => Serve::Stop(chain),
+                Ok(0) => Serve::Stop(chain),
+                Err(error) => {
+                    interrupted = error.kind() == ErrorKind::Interrupted;
+                    Serve::Stop(chain)
+                }
             }
         });
+        if interrupted {
+            kick_again(&self.receive);
+        }
     }
 
     /// The guest's output goes to the host as long as it takes it.
@@ -63,10 +71,15 @@ impl<B: ConsoleBackend> ConsoleHandler<B> {
         let mut left = MOST_BYTES_A_TURN;
         transmit.drain(|chain| send(backend, chain, sent, &mut left));
         if left == 0 {
-            // The counter of an eventfd cannot overflow by ones.
-            let _ = transmit.kick().write(1);
+            kick_again(transmit);
         }
     }
+}
+
+/// Other events have their turn, then this queue has another.
+fn kick_again(queue: &Virtqueue) {
+    // The counter of an eventfd cannot overflow by ones.
+    let _ = queue.kick().write(1);
 }
 
 /// Sends what is left of a chain of which the first `sent` bytes have gone, until this turn's `left` bytes
@@ -90,7 +103,9 @@ fn send<B: ConsoleBackend>(
                 *sent += count;
                 *left = left.saturating_sub(count);
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Serve::Stop(chain),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Serve::Stop(chain),
+            // A signal came first. The turn is over, in case that another one comes each time.
+            Err(error) if error.kind() == ErrorKind::Interrupted => *left = 0,
             // Nobody reads any more: the guest prints into the void.
             Ok(_) | Err(_) => break,
         }
@@ -106,7 +121,7 @@ impl<B: ConsoleBackend> Handler for ConsoleHandler<B> {
             Source::readable(self.transmit.kick(), TRANSMIT_KICK),
         ];
         let input = self.backend.input_ready().map(|fd| Source::readable(&fd, INPUT));
-        let output = self.backend.output_ready().map(|fd| Source::writable(&fd, OUTPUT));
+        let output = self.backend.output_ready().map(|fd| Source::read_write(&fd, OUTPUT));
         kicks.into_iter().chain(input).chain(output).collect()
     }
 
