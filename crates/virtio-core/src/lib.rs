@@ -98,4 +98,6 @@ pub use shared_memory::SharedMemory;
 pub use state::{QueueStage, RestoreError, SavedQueue, TransportState};
 pub use station::Station;
 pub use token_bucket::{RateLimit, TokenBucket};
+#[doc(hidden)]
+pub use worker::serve_at_start;
 pub use worker::{Handler, Running, Source, spawn};

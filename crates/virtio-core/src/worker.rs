@@ -1,5 +1,6 @@
 //! The data plane's thread. The only file that knows event-manager.
 
+use std::cell::Cell;
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::mpsc;
@@ -54,11 +55,36 @@ pub trait Handler: Send + 'static {
     fn ready(&mut self, token: u32);
 }
 
+thread_local! {
+    /// See [`serve_at_start`].
+    static AT_START: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Runs `body`, in which a device that starts on this thread gets no worker: each of its sources is served
+/// once, before `start` returns, and then nothing until the next start.
+///
+/// For fuzz targets. A start and a stop are then one turn of the device, the same each time, at a fraction
+/// of a thread's price; a worker serves as much at the least before it stops.
+#[doc(hidden)]
+pub fn serve_at_start<R>(body: impl FnOnce() -> R) -> R {
+    let before = AT_START.replace(true);
+    let result = body();
+    AT_START.set(before);
+    result
+}
+
 /// A running handler. Dropping it stops it.
 #[derive(Debug)]
-pub struct Running<H> {
-    thread: Option<JoinHandle<H>>,
-    stop: EventFd,
+pub struct Running<H>(Option<Worker<H>>);
+
+#[derive(Debug)]
+enum Worker<H> {
+    Thread {
+        thread: JoinHandle<H>,
+        stop: EventFd,
+    },
+    /// By [`serve_at_start`].
+    Served(H),
 }
 
 impl<H> Running<H> {
@@ -72,10 +98,14 @@ impl<H> Running<H> {
     }
 
     fn join(&mut self) -> Option<thread::Result<H>> {
-        let thread = self.thread.take()?;
-        // Cannot fail: nobody else writes to this eventfd.
-        let _ = self.stop.write(1);
-        Some(thread.join())
+        match self.0.take()? {
+            Worker::Thread { thread, stop } => {
+                // Cannot fail: nobody else writes to this eventfd.
+                let _ = stop.write(1);
+                Some(thread.join())
+            }
+            Worker::Served(handler) => Some(Ok(handler)),
+        }
     }
 }
 
@@ -87,7 +117,12 @@ impl<H> Drop for Running<H> {
 
 /// Starts a thread called `name` that serves `handler`. What the host refuses, such as a file that
 /// cannot be polled, comes back together with the handler.
-pub fn spawn<H: Handler>(name: &str, handler: H) -> Result<Running<H>, (io::Error, H)> {
+pub fn spawn<H: Handler>(name: &str, mut handler: H) -> Result<Running<H>, (io::Error, H)> {
+    if AT_START.get() {
+        handler.begin();
+        serve_all(&mut handler);
+        return Ok(Running(Some(Worker::Served(handler))));
+    }
     // The handler follows by a channel, so that it is not lost when there can be no thread.
     let (sender, receiver) = mpsc::sync_channel::<Loop<H>>(1);
     let body = move || receiver.recv().ok().map(Loop::run);
@@ -104,9 +139,16 @@ pub fn spawn<H: Handler>(name: &str, handler: H) -> Result<Running<H>, (io::Erro
         Ok(thread) => {
             // The thread waits for exactly this message.
             let _ = sender.send(event_loop);
-            Ok(Running { thread: Some(thread), stop: mine })
+            Ok(Running(Some(Worker::Thread { thread, stop: mine })))
         }
         Err(error) => Err((error, event_loop.into_handler())),
+    }
+}
+
+/// What was there before the start.
+fn serve_all(handler: &mut impl Handler) {
+    for source in handler.sources() {
+        handler.ready(source.token);
     }
 }
 
@@ -134,9 +176,7 @@ impl<H: Handler> Loop<H> {
     }
 
     fn run(mut self) -> H {
-        for source in self.subscriber().handler.sources() {
-            self.subscriber().handler.ready(source.token);
-        }
+        serve_all(&mut self.subscriber().handler);
         while !self.subscriber().ended {
             // Fails only on a bad epoll descriptor, which this value owns.
             self.manager.run().expect("an event loop of our own");
@@ -251,6 +291,17 @@ mod tests {
         let handler = Begins(EventFd::new(0).unwrap(), sender);
         let _running = spawn("begins", handler).map_err(|(e, _)| e).unwrap();
         assert_eq!(told.try_recv(), Ok(thread::current().id()));
+    }
+
+    #[test]
+    fn without_a_worker_the_start_serves_what_is_there_and_nothing_later() {
+        let (handler, input, told) = echo();
+        input.write(5).unwrap();
+        let running = serve_at_start(|| spawn("echo", handler).map_err(|(e, _)| e).unwrap());
+        assert_eq!(told.try_recv(), Ok(5));
+        input.write(6).unwrap();
+        assert_eq!(running.stop().served, 5);
+        assert!(told.try_recv().is_err());
     }
 
     #[test]
