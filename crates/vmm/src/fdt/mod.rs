@@ -110,6 +110,19 @@ pub enum FdtError {
     /// The person's blame: none, or too many.
     #[error("--cpus: a guest has 1 to {MAX_CPUS} CPUs, not {0}")]
     Cpus(usize),
+    /// The builder's blame: a range of addresses that ends before it begins.
+    #[error("the {what} lies from {start:#x} to {end:#x}, which is before that")]
+    Range {
+        /// What lies there.
+        what: &'static str,
+        /// First address.
+        start: u64,
+        /// The one behind the last.
+        end: u64,
+    },
+    /// The builder's blame: a tree has each name once, and this one comes of an affinity or an address.
+    #[error("the device tree would have two nodes called {0}")]
+    Twice(String),
     /// The builder's blame: something that the format cannot express.
     #[error("the device tree cannot be written: {0}")]
     Write(#[from] vm_fdt::Error),
@@ -121,7 +134,8 @@ impl Description<'_> {
     ///
     /// # Errors
     /// When the command line is longer than the kernel's buffer (ARMv7 1024, ARM64 2048 bytes, NUL
-    /// included), and when there are no CPUs or more than [`MAX_CPUS`].
+    /// included), when there are no CPUs or more than [`MAX_CPUS`], when a range of addresses ends before it
+    /// begins, and when two CPUs have one affinity or two transports one address.
     pub fn to_dtb(&self) -> Result<Vec<u8>, FdtError> {
         self.check()?;
         Ok(nodes::write(self)?)
@@ -142,6 +156,25 @@ impl Description<'_> {
         if !(1..=MAX_CPUS).contains(&self.cpus.len()) {
             return Err(FdtError::Cpus(self.cpus.len()));
         }
-        Ok(())
+        for (what, Range { start, end }) in self.ranges() {
+            let (start, end) = (*start, *end);
+            if end < start {
+                return Err(FdtError::Range { what, start, end });
+            }
+        }
+        nodes::twice(self).map_or(Ok(()), |name| Err(FdtError::Twice(name)))
+    }
+
+    fn ranges(&self) -> impl Iterator<Item = (&'static str, &Range<u64>)> {
+        let InterruptController::GicV2 { distributor, cpu_interface } = &self.interrupts;
+        let always = [
+            ("memory", &self.memory),
+            ("GIC's distributor", distributor),
+            ("GIC's CPU interface", cpu_interface),
+        ];
+        let initrd = self.initrd.iter().map(|range| ("initrd", range));
+        let uart = self.uart.iter().map(|uart| ("UART", &uart.registers));
+        let virtio = self.virtio.iter().map(|device| ("virtio transport", &device.registers));
+        always.into_iter().chain(initrd).chain(uart).chain(virtio)
     }
 }

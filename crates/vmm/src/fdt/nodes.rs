@@ -1,5 +1,7 @@
 //! The nodes, top to bottom.
 
+use std::collections::HashSet;
+
 use vm_fdt::{Error, FdtWriter};
 
 use super::cells::{InterruptCells, Sense, reg};
@@ -37,6 +39,14 @@ pub(super) fn write(description: &Description) -> Result<Vec<u8>, Error> {
     }
     fdt.end_node(root)?;
     fdt.finish()
+}
+
+/// A name that two nodes would have. The others differ, whatever is asked for.
+pub(super) fn twice(description: &Description) -> Option<String> {
+    let cpus = description.cpus.iter().map(cpu_name);
+    let virtio = description.virtio.iter().map(virtio_name);
+    let mut names = HashSet::new();
+    cpus.chain(virtio).find(|name| !names.insert(name.clone()))
 }
 
 /// What is the boot loader's to say (Devicetree Specification §3.6; Linux, bindings/chosen.txt).
@@ -79,7 +89,7 @@ fn cpus(fdt: &mut FdtWriter, description: &Description) -> Written {
     fdt.property_u32("#address-cells", 1)?;
     fdt.property_u32("#size-cells", 0)?;
     for affinity in description.cpus {
-        let cpu = fdt.begin_node(&format!("cpu@{affinity:x}"))?;
+        let cpu = fdt.begin_node(&cpu_name(affinity))?;
         fdt.property_string("device_type", "cpu")?;
         fdt.property_string("compatible", compatible)?;
         fdt.property_string("enable-method", "psci")?;
@@ -90,6 +100,10 @@ fn cpus(fdt: &mut FdtWriter, description: &Description) -> Written {
         fdt.end_node(cpu)?;
     }
     fdt.end_node(cpus)
+}
+
+fn cpu_name(affinity: &u32) -> String {
+    format!("cpu@{affinity:x}")
 }
 
 /// In Hz, the board's. 32-bit kernels complain without one; they only compare CPUs by it.
@@ -161,9 +175,13 @@ fn uart(fdt: &mut FdtWriter, uart: &Peripheral) -> Written {
     fdt.end_node(node)
 }
 
+fn virtio_name(device: &Peripheral) -> String {
+    format!("virtio@{:x}", device.registers.start)
+}
+
 /// One transport (VIRTIO 1.4 §4.2.1).
 fn virtio(fdt: &mut FdtWriter, device: &Peripheral) -> Written {
-    let node = fdt.begin_node(&format!("virtio@{:x}", device.registers.start))?;
+    let node = fdt.begin_node(&virtio_name(device))?;
     fdt.property_string("compatible", "virtio,mmio")?;
     peripheral(fdt, device)?;
     fdt.property_null("dma-coherent")?;

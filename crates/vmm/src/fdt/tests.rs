@@ -106,3 +106,27 @@ fn a_guest_has_one_to_eight_cpus() {
         assert_eq!(error.to_string(), text);
     }
 }
+
+#[test]
+fn a_range_that_ends_before_it_begins_is_refused() {
+    let backwards = Range { start: 0x4200_0000, end: 0x41ff_ffff };
+    let initrd = Description { initrd: Some(backwards.clone()), ..description() };
+    let error = initrd.to_dtb().unwrap_err().to_string();
+    assert_eq!(error, "the initrd lies from 0x42000000 to 0x41ffffff, which is before that");
+    let memory = Description { memory: backwards.clone(), ..description() };
+    let mut virtio = slots(1);
+    virtio[0].registers = backwards;
+    let virtio = Description { virtio: &virtio, ..description() };
+    for description in [memory, virtio] {
+        assert!(matches!(description.to_dtb(), Err(FdtError::Range { .. })));
+    }
+}
+
+#[test]
+fn two_nodes_of_one_name_are_refused() {
+    let cpus = Description { cpus: &[0, 1, 0], ..description() };
+    assert!(matches!(cpus.to_dtb(), Err(FdtError::Twice(name)) if name == "cpu@0"));
+    let twice = [slots(1), slots(1)].concat();
+    let virtio = Description { virtio: &twice, ..description() };
+    assert!(matches!(virtio.to_dtb(), Err(FdtError::Twice(name)) if name == "virtio@a000000"));
+}
