@@ -70,12 +70,24 @@ impl Compression {
     /// # Errors
     /// When more than `limit` bytes come out, and when the stream is damaged or incomplete.
     pub fn unpack(self, bytes: &[u8], limit: usize) -> Result<Vec<u8>, UnpackError> {
+        let mut unpacked = Vec::new();
+        self.unpack_to(&mut unpacked, bytes, limit)?;
+        Ok(unpacked)
+    }
+
+    /// As [`Self::unpack`], appended to `to`, which after an error has as much as came out.
+    pub(super) fn unpack_to(
+        self,
+        to: &mut Vec<u8>,
+        bytes: &[u8],
+        limit: usize,
+    ) -> Result<(), UnpackError> {
         match self {
-            Self::Gzip => read(GzDecoder::new(bytes), limit),
-            Self::Xz => read(XzReader::new_mem_limit(bytes, false, DICTIONARY_KIB), limit),
-            Self::Lzma => read(LzmaReader::new_mem_limit(bytes, DICTIONARY_KIB, None)?, limit),
-            Self::Zstd => read(StreamingDecoder::new(bytes).map_err(io::Error::other)?, limit),
-            Self::Lz4 => read_lz4(bytes, limit),
+            Self::Gzip => read(to, GzDecoder::new(bytes), limit),
+            Self::Xz => read(to, XzReader::new_mem_limit(bytes, false, DICTIONARY_KIB), limit),
+            Self::Lzma => read(to, LzmaReader::new_mem_limit(bytes, DICTIONARY_KIB, None)?, limit),
+            Self::Zstd => read(to, StreamingDecoder::new(bytes).map_err(io::Error::other)?, limit),
+            Self::Lz4 => read_lz4(to, bytes, limit),
         }
     }
 }
@@ -92,19 +104,15 @@ impl fmt::Display for Compression {
     }
 }
 
-fn read(decoder: impl Read, limit: usize) -> Result<Vec<u8>, UnpackError> {
-    let mut unpacked = Vec::new();
-    decoder.take(limit as u64 + 1).read_to_end(&mut unpacked).map_err(UnpackError::Damaged)?;
-    if unpacked.len() > limit {
-        return Err(UnpackError::TooLarge { limit });
-    }
-    Ok(unpacked)
+fn read(to: &mut Vec<u8>, decoder: impl Read, limit: usize) -> Result<(), UnpackError> {
+    let len = decoder.take(limit as u64 + 1).read_to_end(to).map_err(UnpackError::Damaged)?;
+    if len > limit { Err(UnpackError::TooLarge { limit }) } else { Ok(()) }
 }
 
 /// Blocks, each after its size. Only the input's end ends them; Linux appends the unpacked size as
 /// one more word to such a stream, which is then the last.
-fn read_lz4(bytes: &[u8], limit: usize) -> Result<Vec<u8>, UnpackError> {
-    let mut unpacked = Vec::new();
+fn read_lz4(to: &mut Vec<u8>, bytes: &[u8], limit: usize) -> Result<(), UnpackError> {
+    let mut left = limit;
     let mut block = vec![0; LZ4_BLOCK];
     let mut rest = bytes.get(LZ4_MAGIC.len()..).unwrap_or_default();
     while rest.len() > 4 {
@@ -115,13 +123,11 @@ fn read_lz4(bytes: &[u8], limit: usize) -> Result<Vec<u8>, UnpackError> {
             .ok_or(io::ErrorKind::UnexpectedEof)
             .map_err(io::Error::from)?;
         let len = lz4_flex::block::decompress_into(packed, &mut block).map_err(io::Error::other)?;
-        if unpacked.len() + len > limit {
-            return Err(UnpackError::TooLarge { limit });
-        }
-        unpacked.extend_from_slice(&block[..len]);
+        left = left.checked_sub(len).ok_or(UnpackError::TooLarge { limit })?;
+        to.extend_from_slice(&block[..len]);
         rest = &rest[4 + size..];
     }
-    Ok(unpacked)
+    Ok(())
 }
 
 #[cfg(test)]

@@ -87,7 +87,7 @@ impl<'a> ZImage<'a> {
     /// to itself.
     pub(super) fn unpack(&self) -> Result<(RawImage, Compression), &'static str> {
         let (bytes, compression) =
-            self.payload().ok_or("its payload was not found or is damaged")?;
+            self.payload(KERNEL_LIMIT).ok_or("its payload was not found or is damaged")?;
         let text_offset = match (self.sizes.text_offset, raw::text_offset(&bytes)) {
             (Some(table), Some(code)) if table != code => {
                 return Err("its table and its code disagree about TEXT_OFFSET");
@@ -99,19 +99,27 @@ impl<'a> ZImage<'a> {
         Ok((raw, compression))
     }
 
-    /// The first thing in the file that unpacks to what the table promises.
-    fn payload(&self) -> Option<(Vec<u8>, Compression)> {
+    /// The first thing in the file that unpacks to what the table promises, or to anything when there is no
+    /// table. All that is tried may unpack to `left` bytes together: a file of bombs costs no more than one.
+    fn payload(&self, mut left: usize) -> Option<(Vec<u8>, Compression)> {
         let size = self.unpacked_size();
-        let limit = size.unwrap_or(KERNEL_LIMIT).min(KERNEL_LIMIT);
+        let limit = size.unwrap_or(KERNEL_LIMIT);
         let end = self.sizes.unpacked_at.filter(|_| size.is_some());
         let data = &self.bytes[..end.map_or(self.bytes.len(), |at| at + 4)];
-        (0..data.len())
+        let candidates = (0..data.len())
             .filter_map(|at| Some((&data[at..], Compression::detect(&data[at..])?)))
-            .take(CANDIDATES)
-            .filter_map(|(data, compression)| {
-                Some((compression.unpack(data, limit).ok()?, compression))
-            })
-            .find(|(unpacked, _)| size.is_none_or(|size| size == unpacked.len()))
+            .take(CANDIDATES);
+        let mut unpacked = Vec::new();
+        for (packed, compression) in candidates {
+            unpacked.clear();
+            let done = compression.unpack_to(&mut unpacked, packed, limit.min(left));
+            let len = unpacked.len();
+            if done.is_ok() && len > 0 && size.is_none_or(|size| size == len) {
+                return Some((unpacked, compression));
+            }
+            left = left.saturating_sub(len);
+        }
+        None
     }
 
     fn unpacked_size(&self) -> Option<usize> {
@@ -156,7 +164,9 @@ pub fn unpack_zimage(file: &[u8]) -> Result<Vec<u8>, KernelError> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::synthetic::{ALL_COMPRESSIONS, TEXT_OFFSET, ZImageParts, raw_image, zimage};
+    use super::super::synthetic::{
+        ALL_COMPRESSIONS, TEXT_OFFSET, ZImageParts, pack, raw_image, zimage,
+    };
     use super::*;
 
     const SUB: u32 = 0xe248_8982;
@@ -222,6 +232,27 @@ mod tests {
             assert_eq!(kernel.to_string(), "ARM zImage");
             assert_eq!(kernel.image, file);
         }
+    }
+
+    #[test]
+    fn bombs_cost_no_more_than_a_kernel() {
+        const BOMB: usize = 1 << 20;
+        let mut payload = pack(Compression::Gzip, &vec![0; BOMB]).repeat(3);
+        payload.extend(pack(Compression::Gzip, &raw()));
+        let parts = ZImageParts { payload, ..ZImageParts::new(Compression::Gzip, &raw()) };
+        let file = parts.build();
+        let zimage = ZImage::parse(&file).unwrap().unwrap();
+        // Of each, one byte more than the table promises comes out; and something of the magic numbers.
+        let three = 3 * (raw().len() + 1);
+        assert!(zimage.payload(three).is_none());
+        assert_eq!(zimage.payload(3 * three).unwrap().0, raw());
+    }
+
+    #[test]
+    fn nothing_is_no_kernel() {
+        let file = ZImageParts::new(Compression::Gzip, &[]).build();
+        let kernel = Kernel::from_bytes(file.clone(), crate::Arch::Armv7).unwrap();
+        assert_eq!((kernel.to_string().as_str(), kernel.image), ("ARM zImage", file));
     }
 
     #[test]
