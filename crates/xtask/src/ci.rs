@@ -45,14 +45,21 @@ pub(crate) fn ci() -> anyhow::Result<()> {
     readme::check()
 }
 
-/// Licences, sources and duplicate versions (deny.toml).
+/// Licences, sources and duplicate versions (deny.toml), of the fuzz targets' own workspace as well.
 fn licences() -> anyhow::Result<()> {
-    let deny = "deny --workspace check --hide-inclusion-graph licenses bans sources";
     let there = Command::new(env!("CARGO")).args(["deny", "--version"]).output();
     if !there.is_ok_and(|out| out.status.success()) {
         run("install cargo-deny", &mut cargo("install --quiet --locked cargo-deny"))?;
     }
-    run("licences", &mut cargo(deny))
+    for (what, manifest) in
+        [("licences", "Cargo.toml"), ("fuzz targets: licences", "fuzz/Cargo.toml")]
+    {
+        let mut deny = cargo("deny --workspace --manifest-path");
+        deny.arg(manifest).arg("--config").arg(root().join("deny.toml"));
+        let check = "check --hide-inclusion-graph licenses bans sources";
+        run(what, deny.args(check.split(' ')))?;
+    }
+    Ok(())
 }
 
 /// Each published crate can be packaged: all files there, all fields filled.
