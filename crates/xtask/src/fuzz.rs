@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Mutex;
 use std::thread;
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{bail, ensure};
 
 use crate::setup;
 use crate::shell::{cargo, nightly, root, run};
@@ -23,14 +23,24 @@ pub(crate) struct Effort {
 }
 
 /// A target in `cargo xtask ci`: always from the same seed, since it tests a change and not our luck.
-pub(crate) const SHORT: Effort = Effort { seconds: 60, seed: 1 };
+pub(crate) const SHORT: Effort = Effort { seconds: 20, seed: 1 };
 /// Bytes of an input: some 80 steps.
 const MOST_BYTES: u32 = 1024;
+/// MiB that may be allocated at once: a little more than the largest dictionary of a packed kernel.
+const MOST_MEMORY: u32 = 320;
 /// As many as the smallest machine of CI has CPUs.
 const AT_ONCE: usize = 2;
 
-/// What a run of a target has come to.
-#[derive(Debug, PartialEq, Eq)]
+/// A target that was run.
+struct Run {
+    target: String,
+    tally: Tally,
+    /// What it has found, and how to see it again.
+    finding: Option<String>,
+}
+
+/// What a run has come to.
+#[derive(Debug, Default, PartialEq, Eq)]
 struct Tally {
     executions: u64,
     /// Edges of the control flow that were passed.
@@ -48,27 +58,47 @@ pub(crate) fn fuzz(only: Option<&str>, effort: Effort) -> anyhow::Result<()> {
     let lints = "clippy --manifest-path fuzz/Cargo.toml --all-targets -- -D warnings";
     run("fuzz targets: lints", &mut cargo(lints))?;
     run("fuzz targets: build", &mut nightly("fuzz build"))?;
+    run(
+        "fuzz targets: committed inputs",
+        &mut cargo("test --quiet --manifest-path fuzz/Cargo.toml --lib"),
+    )?;
     eprintln!("\n== fuzz: {} s each of {}", effort.seconds, targets.join(", "));
-    let (left, tallies) = (Mutex::new(targets.iter()), Mutex::new(vec![]));
+    let (left, runs) = (Mutex::new(targets.iter()), Mutex::new(vec![]));
     thread::scope(|scope| {
         for _ in 0..AT_ONCE {
             scope.spawn(|| {
                 while let Some(target) = next(&left) {
-                    let tally = run_target(target, effort);
-                    tallies.lock().expect("no panic").push((target.as_str(), tally));
+                    let run = run_target(target, effort);
+                    runs.lock().expect("no panic").push(run);
                 }
             });
         }
     });
-    let mut tallies = tallies.into_inner().expect("no panic");
-    tallies.sort_by_key(|(target, _)| *target);
-    let mut table = "| target | executions | edges | inputs |\n|---|---:|---:|---:|\n".to_owned();
-    for (target, tally) in tallies {
-        let Tally { executions, edges, inputs } = tally?;
-        table += &format!("| {target} | {executions} | {edges} | {inputs} |\n");
+    let mut runs =
+        runs.into_inner().expect("no panic").into_iter().collect::<Result<Vec<_>, _>>()?;
+    runs.sort_by(|one, other| one.target.cmp(&other.target));
+    report(&runs)
+}
+
+/// Prints what all have come to.
+fn report(runs: &[Run]) -> anyhow::Result<()> {
+    eprintln!("\n{}", table(runs));
+    let findings: Vec<_> = runs.iter().filter_map(|run| run.finding.as_deref()).collect();
+    for finding in &findings {
+        eprintln!("{finding}");
     }
-    eprintln!("\n{table}\n== fuzz: ok");
+    ensure!(findings.is_empty(), "{} fuzz targets have found something", findings.len());
+    eprintln!("== fuzz: ok");
     Ok(())
+}
+
+fn table(runs: &[Run]) -> String {
+    let head = "| target | executions | edges | inputs | crashes |\n|---|---:|---:|---:|---:|\n";
+    runs.iter().fold(head.to_owned(), |table, run| {
+        let Tally { executions, edges, inputs } = run.tally;
+        let crashes = u8::from(run.finding.is_some());
+        table + &format!("| {} | {executions} | {edges} | {inputs} | {crashes} |\n", run.target)
+    })
 }
 
 fn next<'a>(left: &Mutex<impl Iterator<Item = &'a String>>) -> Option<&'a String> {
@@ -89,7 +119,7 @@ fn targets(only: Option<&str>) -> anyhow::Result<Vec<String>> {
 }
 
 /// Runs one from the committed seeds and from what earlier runs on this machine have found.
-fn run_target(target: &str, effort: Effort) -> anyhow::Result<Tally> {
+fn run_target(target: &str, effort: Effort) -> anyhow::Result<Run> {
     let folder = root().join("target/fuzz");
     let found = folder.join(target);
     fs::create_dir_all(&found)?;
@@ -100,53 +130,105 @@ fn run_target(target: &str, effort: Effort) -> anyhow::Result<Tally> {
         format!("-max_total_time={}", effort.seconds),
         format!("-seed={}", effort.seed),
         format!("-max_len={MOST_BYTES}"),
+        format!("-malloc_limit_mb={MOST_MEMORY}"),
         // An input that takes longer is a loop.
         "-timeout=10".to_owned(),
+        "-print_final_stats=1".to_owned(),
     ]);
     let file = File::create(&log)?;
     let status = command.stdout(file.try_clone()?).stderr(file).status()?;
     let text = String::from_utf8_lossy(&fs::read(&log)?).into_owned();
-    if !status.success() {
-        bail!("fuzz target {target} has found something:\n{}", why(&text, log));
-    }
-    tally(&text).with_context(|| format!("{}: no tally", log.display()))
+    let finding = (!status.success()).then(|| finding(target, &text, &log));
+    let tally = match (tally(&text), &finding) {
+        (Some(tally), _) => tally,
+        // It has not come so far.
+        (None, Some(_)) => Tally::default(),
+        (None, None) => bail!("{}: no tally", log.display()),
+    };
+    Ok(Run { target: target.to_owned(), tally, finding })
 }
 
-/// What libFuzzer says at the end.
+/// What libFuzzer says at the end, and also after a crash.
 fn tally(log: &str) -> Option<Tally> {
     let number = |line: &str, before: &str| {
         line.split_once(before)?.1.split([' ', '/']).find(|word| !word.is_empty())?.parse().ok()
     };
-    let last = log.lines().rev().find(|line| line.contains(" cov: "))?;
-    let done = log.lines().rev().find(|line| line.starts_with("Done "))?;
+    let last = |with: &str| log.lines().rev().find(|line| line.contains(with));
+    let executions = "stat::number_of_executed_units:";
+    let covered = last(" cov: ")?;
     Some(Tally {
-        executions: number(done, "Done ")?,
-        edges: number(last, " cov: ")?,
-        inputs: number(last, " corp: ")?,
+        executions: number(last(executions)?, executions)?,
+        edges: number(covered, " cov: ")?,
+        inputs: number(covered, " corp: ").unwrap_or(0),
     })
 }
 
+/// Why it has ended early, where the input is, and the command that repeats it.
+fn finding(target: &str, log: &str, path: &Path) -> String {
+    let why = why(log);
+    let written = log.lines().rev().find_map(|line| line.split_once("Test unit written to "));
+    let again = match written {
+        Some((_, input)) => {
+            let input = Path::new(input.trim());
+            let input = input.strip_prefix(root()).unwrap_or(input).display();
+            format!("the input: {input}\nagain: cargo +nightly fuzz run {target} {input}")
+        }
+        None => "no input was written".to_owned(),
+    };
+    format!(
+        "== fuzz target {target} has found something:\n{why}all of it: {}\n{again}\n",
+        path.display()
+    )
+}
+
 /// The end of a log, from the panic or the sanitizer's report on.
-fn why(log: &str, path: PathBuf) -> String {
+fn why(log: &str) -> String {
     let lines: Vec<_> = log.lines().collect();
     let first =
         lines.iter().position(|line| line.contains("panicked at") || line.contains("ERROR"));
     let first = first.unwrap_or(lines.len().saturating_sub(20));
-    let end = lines[first..].iter().take(60).fold(String::new(), |text, line| text + line + "\n");
-    format!("{end}(all of it: {})", path.display())
+    lines[first..].iter().take(60).fold(String::new(), |text, line| text + line + "\n")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const GOOD: &str = "#2\tINITED cov: 10 ft: 11 corp: 1/1b exec/s: 0 rss: 40Mb\n\
+        #9000\tDONE   cov: 412 ft: 1931 corp: 361/21Kb lim: 1024 exec/s: 4500 rss: 80Mb\n\
+        Done 9000 runs in 2 second(s)\n\
+        stat::number_of_executed_units: 9000\n";
+
     #[test]
     fn a_tally_is_read_from_the_last_lines() {
-        let log = "#2\tINITED cov: 10 ft: 11 corp: 1/1b exec/s: 0 rss: 40Mb\n\
-                   #9000\tDONE   cov: 412 ft: 1931 corp: 361/21Kb lim: 1024 exec/s: 4500 rss: 80Mb\n\
-                   Done 9000 runs in 2 second(s)\n";
-        assert_eq!(tally(log), Some(Tally { executions: 9000, edges: 412, inputs: 361 }));
+        assert_eq!(tally(GOOD), Some(Tally { executions: 9000, edges: 412, inputs: 361 }));
         assert_eq!(tally("Done 9000 runs in 2 second(s)\n"), None);
+    }
+
+    #[test]
+    fn a_crash_is_counted_beside_the_others_and_can_be_repeated() {
+        let input = "fuzz/artifacts/rng/crash-12";
+        let log = format!(
+            "#2\tINITED cov: 10 ft: 11 corp: 1/1b exec/s: 0 rss: 40Mb\n\
+             thread '<unnamed>' panicked at fuzz/src/devices/rng.rs:1:2:\n\
+             artifact_prefix='x'; Test unit written to {}\n\
+             stat::number_of_executed_units: 77\n",
+            root().join(input).display()
+        );
+        let text = finding("rng", &log, Path::new("rng.log"));
+        assert!(text.contains("panicked at fuzz/src") && text.contains("rng.log"), "{text}");
+        let again = format!("\nagain: cargo +nightly fuzz run rng {input}\n");
+        assert!(text.contains(&again), "{text}");
+        let run = |target: &str, log, finding| Run {
+            target: target.to_owned(),
+            tally: tally(log).unwrap(),
+            finding,
+        };
+        let runs = [run("fdt", GOOD, None), run("rng", &log, Some(text))];
+        let table = table(&runs);
+        assert!(table.contains("| fdt | 9000 | 412 | 361 | 0 |\n"), "{table}");
+        assert!(table.ends_with("| rng | 77 | 10 | 1 | 1 |\n"), "{table}");
+        assert!(report(&runs).unwrap_err().to_string().starts_with("1 fuzz target"));
     }
 
     #[test]

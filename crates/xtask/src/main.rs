@@ -42,9 +42,9 @@ enum Command {
     /// Everything that a change must pass: format, lints, tests, docs, floors, unsafe fence,
     /// conformance page, licences, packages, Miri, fuzz targets, README.
     Ci,
-    /// Run the fuzz targets of the rings, and say how much they have tried.
+    /// Run the fuzz targets: say how much they have tried, and what they have found.
     Fuzz {
-        /// Only this one: split, indirect, packed, differential.
+        /// Only this one, such as `packed` or `loader`.
         target: Option<String>,
         #[command(flatten)]
         effort: fuzz::Effort,
