@@ -94,6 +94,13 @@ pub trait VirtioDevice: Send {
     /// What the device offers beside the transport's own: features 0–23 and 50–63. Never changes.
     fn features(&self) -> Features;
 
+    /// Which features of rings its queues can have at most, of those that the transport may offer: all, as
+    /// those of [`Virtqueue`] have. Fewer for a device whose queues somebody else serves, such as the kernel
+    /// (vhost). Never changes.
+    fn rings(&self) -> Features {
+        Features(u64::MAX)
+    }
+
     /// The largest size of each queue, powers of two up to 32768; also says how many there are.
     fn queue_sizes(&self) -> &[u16];
 

@@ -67,7 +67,7 @@ impl MmioTransport {
 
     /// What the driver can choose from: the device's features, the transport's and the rings'.
     pub(super) fn offered(&self) -> Features {
-        let features = self.device.features().with(self.rings);
+        let features = self.device.features().with(self.rings.and(self.device.rings()));
         match self.interface {
             Interface::Modern => features.with(Features::VERSION_1),
             Interface::Legacy => legacy_features(features),

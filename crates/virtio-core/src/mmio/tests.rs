@@ -44,6 +44,9 @@ impl VirtioDevice for Probe {
     fn features(&self) -> Features {
         Features::bit(5)
     }
+    fn rings(&self) -> Features {
+        Features(!Features::IN_ORDER.0)
+    }
     fn queue_sizes(&self) -> &[u16] {
         &[8, 16]
     }

@@ -33,6 +33,15 @@ fn features_beyond_64_bits_are_nobodys() {
 }
 
 #[test]
+fn rings_that_the_device_cannot_have_are_not_offered() {
+    let Bench { registers, .. } = Bench::new();
+    let all = Features::RING.with(PACKED).with(Features::IN_ORDER);
+    let offered = registers.with_rings(all).offered();
+    assert_eq!(offered.and(all), Features::RING.with(PACKED));
+    assert!(offered.has(Features::bit(5)), "its own features are another matter");
+}
+
+#[test]
 fn a_refusal_leaves_the_steps_before_it_and_another_try() {
     let mut bench = Bench::new();
     for hurry in [11, 15] {
