@@ -8,7 +8,8 @@
 //! let disk: DiskOption = "tools.iso,ro".parse()?;
 //! assert!(disk.read_only);
 //! let network: NetworkOption = "mode=tap,tapif=tap0,trans=mmio".parse()?;
-//! assert_eq!(network, NetworkOption::Tap { name: Some("tap0".into()), mac: None, pairs: 1 });
+//! let name = Some("tap0".to_owned());
+//! assert_eq!(network, NetworkOption::Tap { name, mac: None, pairs: 1, vhost: false });
 //! assert_eq!("2G".parse(), Ok(MemorySize(2 << 30)));
 //! assert_eq!("64K".parse::<ByteRate>()?.0.get(), 64 << 10);
 //! # Ok::<(), String>(())
@@ -47,7 +48,7 @@ impl FromStr for DiskOption {
     }
 }
 
-/// A network: `mode=tap[,tapif=NAME][,guest_mac=MAC][,mq=PAIRS]`, or `none`.
+/// A network: `mode=tap[,tapif=NAME][,guest_mac=MAC][,mq=PAIRS][,vhost=0|1]`, or `none`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NetworkOption {
     /// No network card.
@@ -60,6 +61,8 @@ pub enum NetworkOption {
         mac: Option<Mac>,
         /// Pairs of queues, each with a thread: 1 to 256.
         pairs: usize,
+        /// The kernel serves the queues (vhost-net).
+        vhost: bool,
     },
 }
 
@@ -70,7 +73,7 @@ impl FromStr for NetworkOption {
         if text == "none" {
             return Ok(Self::None);
         }
-        let (mut mode, mut name, mut mac, mut mq) = (None, None, None, None);
+        let (mut mode, mut name, mut mac, mut mq, mut vhost) = (None, None, None, None, None);
         for option in text.split(',') {
             match option.split_once('=') {
                 Some(("mode", value)) => mode = Some(value),
@@ -82,17 +85,25 @@ impl FromStr for NetworkOption {
                     let pairs = value.parse().ok().filter(|pairs| (1..=256).contains(pairs));
                     mq = Some(pairs.ok_or("mq: give 1 to 256 pairs of queues")?);
                 }
+                Some(("vhost", "1")) => vhost = Some(true),
+                Some(("vhost", "0")) => vhost = Some(false),
                 Some(("trans", "mmio")) => {}
                 _ => {
-                    let known = "mode=tap, tapif=NAME, guest_mac=MAC, mq=PAIRS, trans=mmio";
+                    let known =
+                        "mode=tap, tapif=NAME, guest_mac=MAC, mq=PAIRS, vhost=0|1, trans=mmio";
                     return Err(format!("unknown network option «{option}»: there are {known}"));
                 }
             }
         }
         match mode {
-            Some("tap") => Ok(Self::Tap { name, mac, pairs: mq.unwrap_or(1) }),
-            Some("none") if name.is_some() || mac.is_some() || mq.is_some() => {
-                let what = "tapif, guest_mac and mq";
+            Some("tap") => {
+                let (pairs, vhost) = (mq.unwrap_or(1), vhost.unwrap_or(false));
+                Ok(Self::Tap { name, mac, pairs, vhost })
+            }
+            Some("none")
+                if name.is_some() || mac.is_some() || mq.or(vhost.map(|_| 1)).is_some() =>
+            {
+                let what = "tapif, guest_mac, mq and vhost";
                 Err(format!("mode=none has no card: leave out {what}, or give mode=tap"))
             }
             Some("none") => Ok(Self::None),
@@ -167,6 +178,8 @@ mod tests {
         assert!(network("mode=none,tapif=x").contains("leave out tapif"));
         assert!(network("guest_mac=02:00:5e:10:00:01,mode=none").contains("guest_mac"));
         assert!(network("mode=none,mq=2").contains("mq"));
+        assert!(network("mode=none,vhost=1").contains("vhost"));
+        assert!(network("mode=tap,vhost=on").contains("«vhost=on»: there are mode=tap"));
         for mq in ["0", "257", "-1", ""] {
             assert!(network(&format!("mode=tap,mq={mq}")).contains("1 to 256"));
         }

@@ -28,7 +28,9 @@ pub(crate) struct Cli {
     #[arg(short, long, value_name = "PATH[,ro]")]
     pub(crate) disk: Vec<DiskOption>,
 
-    /// Network: `mode=tap[,tapif=NAME][,guest_mac=MAC]` or `none`; may be given several times
+    /// Network: `mode=tap[,tapif=NAME][,guest_mac=MAC][,mq=PAIRS][,vhost=0|1]` or `none`; may be given
+    /// several times. `mq=4` is four pairs of queues, each with a thread; with `vhost=1` the host's kernel
+    /// moves the frames
     /// [default: mode=tap, where it is permitted]
     #[arg(short, long, value_name = "OPTIONS")]
     pub(crate) network: Vec<NetworkOption>,

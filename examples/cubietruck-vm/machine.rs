@@ -174,12 +174,16 @@ fn add_networks(devices: &mut Devices, cli: &Cli) -> anyhow::Result<Vec<String>>
     // Each card has its tap's name in its address, so that VMs of one name differ on a bridge.
     let made = |tap: &Tap| Mac::made_from(&format!("{} {}", cli.name, tap.name()));
     for network in &cli.network {
-        if let NetworkOption::Tap { name, mac, pairs } = network {
+        if let NetworkOption::Tap { name, mac, pairs, vhost } = network {
             let taps =
                 open_tap(name.as_deref(), *pairs).context("--network mode=tap,tapif=NAME")?;
             names.push(taps[0].name().to_owned());
             let mac = mac.unwrap_or_else(|| made(&taps[0]));
-            devices.push(Box::new(Net::with_pairs(taps, mac).context("--network mq=PAIRS")?));
+            let mut card = Net::with_pairs(taps, mac).context("--network mq=PAIRS")?;
+            if *vhost && let Err(error) = card.use_vhost() {
+                eprintln!("cubietruck-vm: vhost=1: {error}; going on without");
+            }
+            devices.push(Box::new(card));
         }
     }
     if cli.network.is_empty() {

@@ -13,4 +13,5 @@ mod packed_trapped;
 mod reset;
 mod storm;
 mod terminal;
+mod vhost;
 mod vm;

@@ -14,7 +14,12 @@ fn pattern() -> Vec<u8> {
 }
 
 pub(crate) fn reaches_its_host(arch: &str, options: &str, tap: &str) {
-    let args = format!("{options} -n mode=tap,tapif={tap},guest_mac=02:15:15:15:15:15");
+    reaches_its_host_with(arch, options, tap, "");
+}
+
+/// `more` is said of the card.
+pub(crate) fn reaches_its_host_with(arch: &str, options: &str, tap: &str, more: &str) {
+    let args = format!("{options} -n mode=tap,tapif={tap},guest_mac=02:15:15:15:15:15{more}");
     let mut vm = Vm::boot(arch, &args);
     host(&format!("ip addr add 10.77.0.1/24 dev {tap} && ip link set {tap} up"));
     assert_eq!(vm.run("cat /sys/class/net/eth0/address"), "02:15:15:15:15:15");

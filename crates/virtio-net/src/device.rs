@@ -1,23 +1,18 @@
 //! Control plane: identity, configuration, start and stop.
 
-use std::io;
-
 use cubie_virtio_core::{
-    Config, DeviceId, Features, QueueState, Queues, RestoreError, Running, StartError, Station,
-    VirtioDevice, spawn,
+    Config, DeviceId, Features, QueueState, Queues, RestoreError, StartError, VirtioDevice,
 };
 
-use crate::board::{Board, Seat};
-use crate::control::ControlHandler;
 use crate::link::Link;
-use crate::pair::{Card, PairHandler};
-use crate::parts::{Pair, Parts};
+use crate::pair::Card;
 use crate::protocol::{
-    self, CTRL_GUEST_OFFLOADS, Duplex, FEATURES, GUEST_ANNOUNCE, GUEST_OFFLOADS, HOST_OFFLOADS, MQ,
-    MTU, SPEED_DUPLEX, consistent,
+    self, CTRL_GUEST_OFFLOADS, Duplex, FEATURES, GUEST_OFFLOADS, HOST_OFFLOADS, MQ, MTU,
+    SPEED_DUPLEX, consistent,
 };
 use crate::saved::{self, Made};
-use crate::settings::{Limits, Settings};
+use crate::vhost::{self, InKernel, Vhost, VhostError};
+use crate::workers::Workers;
 use crate::{Counters, Mac, NetBackend};
 
 /// Chains that fit into each queue. So many fit into the control queue, too: its index is that of another
@@ -37,12 +32,15 @@ pub struct Net<B: NetBackend> {
     queue_sizes: Vec<u16>,
     link: Link,
     counters: Counters,
-    pairs: Vec<Station<B, PairHandler<B>>>,
-    control: Option<Running<ControlHandler<Board>>>,
-    /// What the driver has asked for. The control queue's worker knows better while it runs.
-    settings: Settings,
-    /// How far queues had got at the start: those that nobody serves are there still.
-    states: Vec<QueueState>,
+    /// What the rings can have at most.
+    rings: Features,
+    served: Served<B>,
+}
+
+/// The host ends, by who serves the queues.
+enum Served<B: NetBackend> {
+    Here(Workers<B>),
+    InKernel(Workers<InKernel<B>>),
 }
 
 /// Not as many host ends as a card can have.
@@ -88,12 +86,28 @@ impl<B: NetBackend> Net<B> {
             queue_sizes: vec![QUEUE_SIZE; protocol::control(pairs) + 1],
             link: Link::new(config.clone()),
             counters: Counters::new(pairs),
-            pairs: backends.into_iter().map(Station::Parked).collect(),
-            control: None,
-            settings: Settings::new(mac, Features(0)),
-            states: vec![],
+            rings: Features(u64::MAX),
+            served: Served::Here(Workers::new(backends, mac)),
             config,
         }
+    }
+
+    /// Has the kernel serve the queues (vhost-net) instead of this process, which then sees none of the frames
+    /// and cannot count or filter them: for drivers of split rings on taps. Opens `/dev/vhost-net` once a pair.
+    /// To be called before the card is plugged in.
+    ///
+    /// # Errors
+    /// When the kernel cannot. The card is then as it was.
+    pub fn use_vhost(&mut self) -> Result<(), VhostError> {
+        let Served::Here(workers) = &mut self.served else { return Ok(()) };
+        let vhosts: Vec<_> = workers.parked().map(Vhost::of_tap).collect::<Result<_, _>>()?;
+        let known = vhosts.iter().map(Vhost::features).reduce(Features::and).unwrap_or_default();
+        self.features = vhost::offered(self.features, known);
+        self.rings = known.with(Features::TRANSPORT);
+        let ends = workers.take_parked().into_iter().zip(vhosts);
+        let ends = ends.map(|(backend, vhost)| InKernel { backend, vhost });
+        self.served = Served::InKernel(Workers::new(ends, self.mac));
+        Ok(())
     }
 
     /// Tells the driver how many bytes of payload the network behind the card takes in a frame. Longer frames
@@ -130,38 +144,9 @@ impl<B: NetBackend> Net<B> {
         Made { mac: self.mac, mtu: self.mtu }
     }
 
-    /// Starts a worker for each pair, and one for the control queue.
-    fn start_workers(&mut self, features: Features, parts: Parts) -> io::Result<()> {
-        let Parts { pairs, control, states, goes_on } = parts;
-        self.states = states;
-        if !goes_on {
-            self.settings = Settings::new(self.mac, features);
-            self.link.begin(features.has(GUEST_ANNOUNCE));
-        }
-        self.link.show_mac(self.settings.filter.mac);
-        let limits = Limits { features, pairs: pairs.len() as u16 };
-        let (board, seats) = Board::new(limits.pairs, self.settings.clone())?;
+    fn card(&self, features: Features) -> Card {
         let (mtu, link, counters) = (self.mtu, self.link.clone(), self.counters.clone());
-        let card = Card { features, mtu, link, counters };
-        for (pair, seat) in pairs.into_iter().zip(seats) {
-            self.start_pair(pair, seat, card.clone())?;
-        }
-        if let Some(queue) = control {
-            let (link, settings) = (self.link.clone(), self.settings.clone());
-            let handler = ControlHandler::new(queue, board, link, limits, settings);
-            self.control = Some(spawn("virtio-net-ctrl", handler).map_err(|(error, _)| error)?);
-        }
-        Ok(())
-    }
-
-    fn start_pair(&mut self, pair: Pair, seat: Seat, card: Card) -> io::Result<()> {
-        let station = &mut self.pairs[usize::from(seat.pair())];
-        if let Station::Parked(backend) = station {
-            backend.set_active(true)?;
-        }
-        let name = format!("virtio-net-{}", seat.pair());
-        let build = |backend| PairHandler::new(backend, pair, seat, card);
-        station.start(&name, build, |handler| handler.park().0)
+        Card { features, mtu, link, counters }
     }
 }
 
@@ -174,6 +159,10 @@ impl<B: NetBackend> VirtioDevice for Net<B> {
         self.features
     }
 
+    fn rings(&self) -> Features {
+        self.rings
+    }
+
     fn queue_sizes(&self) -> &[u16] {
         &self.queue_sizes
     }
@@ -183,38 +172,40 @@ impl<B: NetBackend> VirtioDevice for Net<B> {
     }
 
     fn start(&mut self, features: Features, queues: Queues) -> Result<(), StartError> {
-        let parts = Parts::sort(queues, self.pairs.len(), features)?;
-        self.start_workers(features, parts).map_err(|error| {
-            self.stop();
-            error.into()
-        })
+        let card = self.card(features);
+        match &mut self.served {
+            Served::Here(workers) => workers.start(&card, self.mac, queues),
+            Served::InKernel(workers) => workers.start(&card, self.mac, queues),
+        }
     }
 
     fn stop(&mut self) -> Vec<QueueState> {
-        let mut states = std::mem::take(&mut self.states);
-        // First who may ask the others for something.
-        if let Some(control) = self.control.take() {
-            let (settings, (index, state)) = control.stop().park();
-            self.settings = settings;
-            states[usize::from(index)] = state;
-        }
+        let states = match &mut self.served {
+            Served::Here(workers) => workers.stop(),
+            Served::InKernel(workers) => workers.stop(),
+        };
         // The next driver reads it before the card is started.
         self.link.show_mac(self.mac);
-        let pairs = self.pairs.iter_mut().filter_map(|pair| pair.stop(PairHandler::park));
-        for (index, state) in pairs.flatten() {
-            states[usize::from(index)] = state;
-        }
         states
     }
 
     /// What the driver has asked for, the link, and by what the card is known again.
     fn save(&self) -> Vec<u8> {
-        saved::save(self.made(), &self.link, &self.settings)
+        let settings = match &self.served {
+            Served::Here(workers) => workers.settings(),
+            Served::InKernel(workers) => workers.settings(),
+        };
+        saved::save(self.made(), &self.link, settings)
     }
 
     fn restore(&mut self, state: &[u8]) -> Result<(), RestoreError> {
-        let (link, settings) = saved::restored(state, self.made(), self.pairs.len())?;
-        self.settings = settings;
+        let made = self.made();
+        let (pairs, mine) = match &mut self.served {
+            Served::Here(workers) => (workers.pairs(), workers.settings_mut()),
+            Served::InKernel(workers) => (workers.pairs(), workers.settings_mut()),
+        };
+        let (link, settings) = saved::restored(state, made, pairs)?;
+        *mine = settings;
         self.link.restore(link);
         Ok(())
     }

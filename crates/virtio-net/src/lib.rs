@@ -6,6 +6,7 @@
 //!
 //! * [`Net`]: the card. [`Counters`] say what passed and what did not, [`Link`] plugs the cable in and out.
 //! * [`Net::with_pairs`]: a card with several pairs, each with a thread and a host end of its own.
+//! * [`Net::use_vhost`]: the host's kernel serves the queues of a card on taps, and this process none.
 //! * [`NetBackend`]: the host's end of the cable, to be implemented by anybody. There are [`Tap`] for
 //!   the host's network and [`Loopback`] for tests and closed circles.
 //! * [`NetHeader`]: what precedes a frame, and says what is still to be done to it: a checksum, or
@@ -62,6 +63,8 @@ mod receive;
 mod saved;
 mod settings;
 mod transmit;
+mod vhost;
+mod workers;
 
 pub use backend::{Loopback, NetBackend, Received, Tap, TapError};
 pub use counters::{Counters, Drops, Traffic};
@@ -69,3 +72,4 @@ pub use device::{MtuError, Net, PairsError};
 pub use link::Link;
 pub use mac::{Mac, MacError};
 pub use protocol::{Duplex, NetHeader};
+pub use vhost::VhostError;

@@ -1,9 +1,10 @@
 //! The card's link, up or down.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use cubie_virtio_core::Config;
+use vmm_sys_util::eventfd::EventFd;
 
 use crate::Mac;
 use crate::protocol::config::{self, ANNOUNCE, LINK_UP};
@@ -23,19 +24,37 @@ struct Cable {
     /// It was asked, and has not said that it did.
     asked: AtomicBool,
     config: Config,
+    /// Rung at each change, as long as somebody listens.
+    bells: Mutex<Vec<Weak<EventFd>>>,
 }
 
 impl Link {
     pub(crate) fn new(config: Config) -> Self {
         let (announces, asked) = (AtomicBool::new(false), AtomicBool::new(false));
-        Self(Arc::new(Cable { up: AtomicBool::new(true), announces, asked, config }))
+        let (up, bells) = (AtomicBool::new(true), Mutex::default());
+        Self(Arc::new(Cable { up, announces, asked, config, bells }))
     }
 
     /// Plugs the cable in or out. The guest is interrupted if that is a change.
     pub fn set_up(&self, up: bool) {
         if self.0.up.swap(up, Ordering::Relaxed) != up {
             self.0.config.update(|bytes| config::change_status(bytes, LINK_UP, up));
+            self.bells().iter().filter_map(Weak::upgrade).for_each(|bell| {
+                // The counter of an eventfd cannot overflow by ones.
+                let _ = bell.write(1);
+            });
         }
+    }
+
+    /// Has `bell` written when the cable is plugged in or out, for who does not look at it for each frame.
+    pub(crate) fn watch(&self, bell: &Arc<EventFd>) {
+        let mut bells = self.bells();
+        bells.retain(|bell| bell.strong_count() > 0);
+        bells.push(Arc::downgrade(bell));
+    }
+
+    fn bells(&self) -> MutexGuard<'_, Vec<Weak<EventFd>>> {
+        self.0.bells.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether frames pass.
@@ -68,14 +87,14 @@ impl Link {
 
     /// For a snapshot, whose configuration says what the driver reads: a bit each for up, announces, asked.
     pub(crate) fn save(&self) -> u8 {
-        let Cable { up, announces, asked, config: _ } = &*self.0;
+        let Cable { up, announces, asked, config: _, bells: _ } = &*self.0;
         let bit = |(n, flag): (u32, &AtomicBool)| u8::from(flag.load(Ordering::Relaxed)) << n;
         (0..).zip([up, announces, asked]).map(bit).sum()
     }
 
     /// What [`Link::save`] returned of another card.
     pub(crate) fn restore(&self, saved: u8) {
-        let Cable { up, announces, asked, config: _ } = &*self.0;
+        let Cable { up, announces, asked, config: _, bells: _ } = &*self.0;
         for (n, flag) in (0..).zip([up, announces, asked]) {
             flag.store(saved >> n & 1 != 0, Ordering::Relaxed);
         }

@@ -1,11 +1,12 @@
 //! Data plane: one pair of queues between kick and interrupt.
 
-use cubie_virtio_core::{Features, Handler, QueueState, Source};
+use cubie_virtio_core::{Features, Handler, QueueState, Source, StartError, Virtqueue};
 
 use crate::board::Seat;
 use crate::parts::Pair;
 use crate::receive::Receiver;
 use crate::transmit::Transmitter;
+use crate::workers::HostEnd;
 use crate::{Counters, Link, NetBackend};
 
 const NEWS: u32 = 0;
@@ -37,22 +38,32 @@ pub(crate) struct PairHandler<B> {
     active: bool,
 }
 
-impl<B: NetBackend> PairHandler<B> {
-    /// Serves `pair`. The host end is in use until the first look at what is posted, before which nothing
-    /// passes.
-    pub(crate) fn new(backend: B, pair: Pair, seat: Seat, card: Card) -> Self {
+impl<B: NetBackend> HostEnd for B {
+    type Queue = Virtqueue;
+    type Ready = Pair<Virtqueue>;
+    type Server = PairHandler<B>;
+
+    /// The host end is in use until the first look at what is posted, before which nothing passes.
+    fn prepare(&mut self, pair: Pair<Virtqueue>, _: &Card) -> Result<Self::Ready, StartError> {
+        self.set_active(true)?;
+        Ok(pair)
+    }
+
+    fn serve(self, pair: Pair<Virtqueue>, seat: Seat, card: Card) -> PairHandler<B> {
         let filter = seat.settings().filter;
         let receiver = Receiver::new(pair.receive, filter, card.clone(), seat.pair());
         let transmitter = Transmitter::new(pair.transmit, card, seat.pair());
-        Self { backend, receiver, transmitter, seat, offloads: None, active: false }
+        let (backend, offloads, active) = (self, None, false);
+        PairHandler { backend, receiver, transmitter, seat, offloads, active }
     }
 
-    /// The host end, and how far the queues have got.
-    pub(crate) fn park(self) -> (B, [(u16, QueueState); 2]) {
-        let Self { backend, receiver, transmitter, .. } = self;
+    fn park(server: PairHandler<B>) -> (Self, [(u16, QueueState); 2]) {
+        let PairHandler { backend, receiver, transmitter, .. } = server;
         (backend, [receiver.park(), transmitter.park()])
     }
+}
 
+impl<B: NetBackend> PairHandler<B> {
     /// Acts by what is posted from now on.
     fn obey(&mut self) {
         let Self { backend, receiver, seat, offloads, active, .. } = self;

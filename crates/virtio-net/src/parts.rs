@@ -4,18 +4,37 @@ use cubie_virtio_core::{Features, QueueState, Queues, StartError, Virtqueue};
 
 use crate::protocol::{self, CTRL_VQ, MQ};
 
+/// A queue for frames, as whoever serves it wants to have it.
+pub(crate) trait Queue: Sized {
+    /// Takes queue `index`, which the driver may have reset.
+    fn take(queues: &mut Queues, index: u16) -> Result<Self, StartError>;
+
+    /// How far it has got.
+    fn state(&self) -> QueueState;
+}
+
+impl Queue for Virtqueue {
+    fn take(queues: &mut Queues, index: u16) -> Result<Self, StartError> {
+        queues.take(index)
+    }
+
+    fn state(&self) -> QueueState {
+        Self::state(self)
+    }
+}
+
 /// One pair of queues.
 #[derive(Debug)]
-pub(crate) struct Pair {
-    pub(crate) receive: Virtqueue,
-    pub(crate) transmit: Virtqueue,
+pub(crate) struct Pair<Q> {
+    pub(crate) receive: Q,
+    pub(crate) transmit: Q,
 }
 
 /// The queues that the driver has set up, as far as it may use them.
 #[derive(Debug)]
-pub(crate) struct Parts {
+pub(crate) struct Parts<Q> {
     /// At least one, and none missing between two.
-    pub(crate) pairs: Vec<Pair>,
+    pub(crate) pairs: Vec<Pair<Q>>,
     pub(crate) control: Option<Virtqueue>,
     /// How far each queue of the card has got, also those that nobody serves.
     pub(crate) states: Vec<QueueState>,
@@ -23,7 +42,7 @@ pub(crate) struct Parts {
     pub(crate) goes_on: bool,
 }
 
-impl Parts {
+impl<Q: Queue> Parts<Q> {
     /// Sorts the queues of a card with so many `pairs`, for a driver that has negotiated `features`.
     pub(crate) fn sort(
         mut queues: Queues,
@@ -31,15 +50,15 @@ impl Parts {
         features: Features,
     ) -> Result<Self, StartError> {
         let count = protocol::control(pairs) as u16 + 1;
-        let all = (0..count).map(|index| match queues.take(index) {
-            Err(StartError::MissingQueue(_)) => Ok(None),
-            queue => queue.map(Some),
-        });
-        let mut all = all.collect::<Result<Vec<_>, StartError>>()?;
-        let states: Vec<_> = all.iter().map(|queue| queue.as_ref().map(Virtqueue::state)).collect();
-        let fresh = QueueState::fresh(features);
         let known = if features.has(MQ) { pairs } else { 1 };
-        let control = all[protocol::control(known)].take().filter(|_| features.has(CTRL_VQ));
+        let at = protocol::control(known);
+        let control = there(queues.take(at as u16))?;
+        let all = (0..count).map(|index| there(Q::take(&mut queues, index)));
+        let mut all = all.collect::<Result<Vec<_>, StartError>>()?;
+        let mut states: Vec<_> = all.iter().map(|queue| queue.as_ref().map(Q::state)).collect();
+        states[at] = control.as_ref().map(Virtqueue::state);
+        let fresh = QueueState::fresh(features);
+        let control = control.filter(|_| features.has(CTRL_VQ));
         let pair = |n| {
             let [receive, transmit] = [protocol::receive(n), protocol::transmit(n)];
             Some(Pair { receive: all[receive].take()?, transmit: all[transmit].take()? })
@@ -53,6 +72,14 @@ impl Parts {
         let goes_on = states.iter().flatten().any(|state| *state != fresh);
         let states = states.into_iter().map(|state| state.unwrap_or(fresh)).collect();
         Ok(Self { pairs, control, states, goes_on })
+    }
+}
+
+/// Nothing, if the driver has not set the queue up.
+fn there<T>(taken: Result<T, StartError>) -> Result<Option<T>, StartError> {
+    match taken {
+        Err(StartError::MissingQueue(_)) => Ok(None),
+        queue => queue.map(Some),
     }
 }
 
@@ -93,7 +120,7 @@ mod tests {
             (&[0, 1, 4, 5, 6], 1, Some(6)),
         ] {
             let features = MQ.with(CTRL_VQ);
-            let parts = Parts::sort(queues(there, features), 3, features).unwrap();
+            let parts = Parts::<Virtqueue>::sort(queues(there, features), 3, features).unwrap();
             assert_eq!(parts.pairs.len(), pairs, "{there:?}");
             assert_eq!(parts.control.map(|queue| queue.index()), control);
             assert!(parts.goes_on);
@@ -107,17 +134,18 @@ mod tests {
     #[test]
     fn without_its_first_pair_the_card_does_not_start() {
         for (there, missing) in [(&[][..], 0), (&[0, 2, 3], 1), (&[1, 2, 3], 0)] {
-            let error = Parts::sort(queues(there, MQ), 3, MQ).unwrap_err();
+            let error = Parts::<Virtqueue>::sort(queues(there, MQ), 3, MQ).unwrap_err();
             assert_eq!(error.to_string(), format!("queue {missing} is not set up"));
         }
     }
 
     #[test]
     fn a_driver_of_one_pair_has_its_control_queue_behind_it() {
-        let parts = Parts::sort(queues(&[0, 1, 2, 3], CTRL_VQ), 3, CTRL_VQ).unwrap();
+        let parts = Parts::<Virtqueue>::sort(queues(&[0, 1, 2, 3], CTRL_VQ), 3, CTRL_VQ).unwrap();
         assert_eq!(parts.pairs.len(), 1);
         assert_eq!(parts.control.map(|queue| queue.index()), Some(2));
-        let parts = Parts::sort(queues(&[0, 1, 2], MQ), 1, Features::default()).unwrap();
+        let parts =
+            Parts::<Virtqueue>::sort(queues(&[0, 1, 2], MQ), 1, Features::default()).unwrap();
         assert!(parts.control.is_none(), "it was not negotiated");
     }
 }

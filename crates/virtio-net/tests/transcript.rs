@@ -19,7 +19,7 @@ fn a_driver_finds_a_card_and_sends_a_frame() {
             writes Status: 0
             writes Status: ACKNOWLEDGE DRIVER
             writes DeviceFeaturesSel: 0
-            reads  DeviceFeatures: 5 16 17 INDIRECT_DESC EVENT_IDX
+            reads  DeviceFeatures: 5 15 16 17 18 19 20 21 23 INDIRECT_DESC EVENT_IDX
             writes DeviceFeaturesSel: 1
             reads  DeviceFeatures: VERSION_1 RING_PACKED IN_ORDER RING_RESET
             writes DriverFeaturesSel: 0

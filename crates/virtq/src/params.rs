@@ -38,6 +38,8 @@ impl Features {
     /// What to offer if nothing speaks against it: indirect descriptors, event index, and the reset of
     /// single queues.
     pub const RING: Self = Self::INDIRECT.with(Self::EVENT_IDX).with(Self::RING_RESET);
+    /// What a transport does by itself, whoever serves the queues.
+    pub const TRANSPORT: Self = Self::NOTIFICATION_DATA.with(Self::RING_RESET);
     /// The device follows the standard and not its legacy.
     pub const VERSION_1: Self = Self(1 << VIRTIO_F_VERSION_1);
 

@@ -3,6 +3,7 @@
 mod loopback;
 mod tap;
 
+use std::fs::File;
 use std::io;
 use std::os::fd::BorrowedFd;
 
@@ -71,5 +72,13 @@ pub trait NetBackend: Send + 'static {
     fn set_active(&mut self, active: bool) -> io::Result<()> {
         let _ = active;
         Ok(())
+    }
+
+    /// The file that the kernel can send and receive frames through by itself (vhost-net), each behind a
+    /// virtio header of `header_len` bytes, 10 or 12. [`io::ErrorKind::Unsupported`] for host ends that are
+    /// not the kernel's own.
+    fn lend(&mut self, header_len: usize) -> io::Result<&File> {
+        let _ = header_len;
+        Err(io::ErrorKind::Unsupported.into())
     }
 }

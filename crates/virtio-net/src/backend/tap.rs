@@ -89,11 +89,7 @@ impl Tap {
     /// The header of this crate, no offloads, and room for all frames: a persistent tap remembers those of
     /// its last user.
     fn set_up(&mut self) -> io::Result<()> {
-        let len = NetHeader::LEN as libc::c_int;
-        // SAFETY: TUNSETVNETHDRSZ reads an int.
-        check(unsafe {
-            libc::ioctl(self.file.as_raw_fd(), libc::TUNSETVNETHDRSZ, &raw const len)
-        })?;
+        self.set_header_len(NetHeader::LEN)?;
         // The kernel cannot be asked what it knows, but it refuses what it does not.
         let known = [offloads::ALL, offloads::ALL & !offloads::USO];
         let known = known.into_iter().find(|flags| self.offload(*flags).is_ok());
@@ -113,6 +109,12 @@ impl Tap {
         let flags = libc::c_ulong::from(flags);
         // SAFETY: TUNSETOFFLOAD takes a number.
         check(unsafe { libc::ioctl(self.file.as_raw_fd(), libc::TUNSETOFFLOAD, flags) })
+    }
+
+    fn set_header_len(&self, len: usize) -> io::Result<()> {
+        let len = len as libc::c_int;
+        // SAFETY: TUNSETVNETHDRSZ reads an int.
+        check(unsafe { libc::ioctl(self.file.as_raw_fd(), libc::TUNSETVNETHDRSZ, &raw const len) })
     }
 
     fn bring_up(&self) -> io::Result<()> {
@@ -191,6 +193,11 @@ impl NetBackend for Tap {
         })?;
         self.attached = active;
         Ok(())
+    }
+
+    fn lend(&mut self, header_len: usize) -> io::Result<&File> {
+        self.set_header_len(header_len)?;
+        Ok(&self.file)
     }
 }
 

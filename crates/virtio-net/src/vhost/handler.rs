@@ -1,0 +1,136 @@
+//! The worker beside the kernel.
+
+use std::fs::File;
+use std::io;
+use std::sync::Arc;
+
+use cubie_virtio_core::{Handler, QueueState, Source, StartError, Virtqueue};
+use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
+
+use super::{KernelQueue, Lent, Vhost};
+use crate::board::Seat;
+use crate::pair::Card;
+use crate::parts::Pair;
+use crate::workers::HostEnd;
+use crate::{NetBackend, NetHeader};
+
+const NEWS: u32 = 0;
+/// From here on by the kernel's number of the queue.
+const QUEUE: u32 = 1;
+
+/// A host end whose queues the kernel serves.
+#[derive(Debug)]
+pub(crate) struct InKernel<B> {
+    pub(crate) backend: B,
+    pub(crate) vhost: Vhost,
+}
+
+/// A queue that the kernel knows, or one that is in reset.
+#[derive(Debug)]
+pub(crate) enum Place {
+    Known(KernelQueue),
+    InReset(Box<Virtqueue>),
+}
+
+/// Awake for what the kernel cannot do only.
+#[derive(Debug)]
+pub(crate) struct KernelHandler<B> {
+    end: InKernel<B>,
+    places: [Place; 2],
+    seat: Seat,
+    card: Card,
+    /// The cable was plugged in or out.
+    replugged: Arc<EventFd>,
+}
+
+impl<B: NetBackend> HostEnd for InKernel<B> {
+    type Queue = Lent;
+    type Ready = ([Place; 2], Arc<EventFd>);
+    type Server = KernelHandler<B>;
+
+    fn prepare(&mut self, pair: Pair<Lent>, card: &Card) -> Result<Self::Ready, StartError> {
+        let vhost = &self.vhost;
+        let place = |nth, queue| match queue {
+            Lent::Ready(queue) => {
+                vhost.begin(card.features, &queue.memory)?;
+                KernelQueue::new(vhost, nth, queue).map(Place::Known)
+            }
+            Lent::InReset(queue) => Ok(Place::InReset(queue)),
+        };
+        let places = [place(0, pair.receive)?, place(1, pair.transmit)?];
+        let replugged = Arc::new(EventFd::new(EFD_NONBLOCK)?);
+        card.link.watch(&replugged);
+        Ok((places, replugged))
+    }
+
+    fn serve(self, (places, replugged): Self::Ready, seat: Seat, card: Card) -> KernelHandler<B> {
+        KernelHandler { end: self, places, seat, card, replugged }
+    }
+
+    fn park(server: KernelHandler<B>) -> (Self, [(u16, QueueState); 2]) {
+        let KernelHandler { end, places, .. } = server;
+        if let Err(error) = connect(&end.vhost, &places, None) {
+            tracing::warn!(%error, "vhost-net does not let go of a queue");
+        }
+        let states = places.map(|place| match place {
+            Place::Known(queue) => queue.state(&end.vhost),
+            Place::InReset(queue) => (queue.index(), queue.state()),
+        });
+        (end, states)
+    }
+}
+
+/// Has the kernel serve the queues through this tap, or, without one, serve them no more.
+fn connect(vhost: &Vhost, places: &[Place], tap: Option<&File>) -> io::Result<()> {
+    places.iter().try_for_each(|place| match place {
+        Place::Known(queue) => queue.connect(vhost, tap),
+        Place::InReset(_) => Ok(()),
+    })
+}
+
+impl<B: NetBackend> KernelHandler<B> {
+    /// Acts by what is posted from now on, and by how the cable is.
+    fn obey(&mut self) {
+        let Self { end: InKernel { backend, vhost }, places, seat, card, .. } = self;
+        seat.obey(|settings| {
+            let active = seat.pair() < settings.pairs;
+            if !active || !card.link.is_up() {
+                connect(vhost, places, None)?;
+                return backend.set_active(active);
+            }
+            backend.set_active(true)?;
+            backend.set_guest_offloads(settings.offloads)?;
+            connect(vhost, places, Some(backend.lend(NetHeader::len(card.features))?))
+        });
+    }
+}
+
+impl<B: NetBackend> Handler for KernelHandler<B> {
+    fn sources(&self) -> Vec<Source> {
+        let mut sources = vec![
+            Source::readable(self.seat.bell(), NEWS),
+            Source::readable(&*self.replugged, NEWS),
+        ];
+        for (place, token) in self.places.iter().zip(QUEUE..) {
+            if let Place::Known(queue) = place {
+                sources.extend(queue.sources(token));
+            }
+        }
+        sources
+    }
+
+    fn begin(&mut self) {
+        self.obey();
+    }
+
+    fn ready(&mut self, token: u32) {
+        match token {
+            NEWS => self.obey(),
+            _ => {
+                if let Some(Place::Known(queue)) = self.places.get((token - QUEUE) as usize) {
+                    queue.relay();
+                }
+            }
+        }
+    }
+}
