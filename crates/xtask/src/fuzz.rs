@@ -1,15 +1,14 @@
 //! The fuzz targets: built once, run two at a time, and counted.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File};
+use std::fs;
 use std::path::Path;
-use std::sync::Mutex;
-use std::thread;
 
 use anyhow::{bail, ensure};
 
+use crate::at_once::at_once;
 use crate::setup;
-use crate::shell::{cargo, nightly, root, run};
+use crate::shell::{cargo, excerpt, logged, nightly, root, run};
 
 /// How long, and from where.
 #[derive(clap::Args, Clone, Copy)]
@@ -28,8 +27,8 @@ pub(crate) const SHORT: Effort = Effort { seconds: 20, seed: 1 };
 const MOST_BYTES: u32 = 1024;
 /// MiB that may be allocated at once: a little more than the largest dictionary of a packed kernel.
 const MOST_MEMORY: u32 = 320;
-/// As many as the smallest machine of CI has CPUs.
-const AT_ONCE: usize = 2;
+/// What a panic and a sanitizer's report begin with.
+const FOUND: &[&str] = &["panicked at", "ERROR"];
 
 /// A target that was run.
 struct Run {
@@ -63,20 +62,8 @@ pub(crate) fn fuzz(only: Option<&str>, effort: Effort) -> anyhow::Result<()> {
         &mut cargo("test --quiet --manifest-path fuzz/Cargo.toml --lib"),
     )?;
     eprintln!("\n== fuzz: {} s each of {}", effort.seconds, targets.join(", "));
-    let (left, runs) = (Mutex::new(targets.iter()), Mutex::new(vec![]));
-    thread::scope(|scope| {
-        for _ in 0..AT_ONCE {
-            scope.spawn(|| {
-                while let Some(target) = next(&left) {
-                    let run = run_target(target, effort);
-                    runs.lock().expect("no panic").push(run);
-                }
-            });
-        }
-    });
-    let mut runs =
-        runs.into_inner().expect("no panic").into_iter().collect::<Result<Vec<_>, _>>()?;
-    runs.sort_by(|one, other| one.target.cmp(&other.target));
+    let runs = at_once(&targets, |target| run_target(target, effort));
+    let runs = runs.into_iter().collect::<Result<Vec<_>, _>>()?;
     report(&runs)
 }
 
@@ -99,10 +86,6 @@ fn table(runs: &[Run]) -> String {
         let crashes = u8::from(run.finding.is_some());
         table + &format!("| {} | {executions} | {edges} | {inputs} | {crashes} |\n", run.target)
     })
-}
-
-fn next<'a>(left: &Mutex<impl Iterator<Item = &'a String>>) -> Option<&'a String> {
-    left.lock().expect("no panic").next()
 }
 
 /// The names in `fuzz/fuzz_targets`, or `only` this one.
@@ -135,9 +118,7 @@ fn run_target(target: &str, effort: Effort) -> anyhow::Result<Run> {
         "-timeout=10".to_owned(),
         "-print_final_stats=1".to_owned(),
     ]);
-    let file = File::create(&log)?;
-    let status = command.stdout(file.try_clone()?).stderr(file).status()?;
-    let text = String::from_utf8_lossy(&fs::read(&log)?).into_owned();
+    let (status, text) = logged(&mut command, &log)?;
     let finding = (!status.success()).then(|| finding(target, &text, &log));
     let tally = match (tally(&text), &finding) {
         (Some(tally), _) => tally,
@@ -165,7 +146,7 @@ fn tally(log: &str) -> Option<Tally> {
 
 /// Why it has ended early, where the input is, and the command that repeats it.
 fn finding(target: &str, log: &str, path: &Path) -> String {
-    let why = why(log);
+    let why = excerpt(log, FOUND);
     let written = log.lines().rev().find_map(|line| line.split_once("Test unit written to "));
     let again = match written {
         Some((_, input)) => {
@@ -179,15 +160,6 @@ fn finding(target: &str, log: &str, path: &Path) -> String {
         "== fuzz target {target} has found something:\n{why}all of it: {}\n{again}\n",
         path.display()
     )
-}
-
-/// The end of a log, from the panic or the sanitizer's report on.
-fn why(log: &str) -> String {
-    let lines: Vec<_> = log.lines().collect();
-    let first =
-        lines.iter().position(|line| line.contains("panicked at") || line.contains("ERROR"));
-    let first = first.unwrap_or(lines.len().saturating_sub(20));
-    lines[first..].iter().take(60).fold(String::new(), |text, line| text + line + "\n")
 }
 
 #[cfg(test)]

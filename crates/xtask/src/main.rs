@@ -1,6 +1,7 @@
 //! Developer commands: `cargo xtask --help`.
 #![forbid(unsafe_code)]
 
+mod at_once;
 mod bench;
 mod ci;
 mod conformance;
