@@ -8,9 +8,12 @@ use cubie_virtio_core::{
     Config, DeviceId, Features, Handler, QueueState, Queues, RestoreError, Running, Source,
     StartError, VirtioDevice, Virtqueue, spawn,
 };
-use cubie_virtq::Serve;
+use cubie_virtq::{Segments, Serve};
 use cubie_vm_irq::Interrupt;
-use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
+use vm_memory::{
+    Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion,
+    MemoryRegionAddress,
+};
 
 /// What is wrong with a device.
 #[derive(Clone, Copy, PartialEq)]
@@ -20,6 +23,8 @@ enum Flaw {
     Loses,
     /// It panics when a chain begins with a certain byte.
     Panics,
+    /// It reads what it is sent twice, and panics when that differs.
+    ReadsTwice,
     /// It writes to memory that it was not lent.
     Scribbles,
     /// It goes on after `stop`.
@@ -70,6 +75,22 @@ impl Server {
     }
 }
 
+/// What lies in buffers, without taking it off them.
+fn bytes(memory: &GuestMemoryMmap, buffers: &Segments) -> Vec<u8> {
+    let mut all = vec![];
+    for buffer in buffers.iovecs() {
+        let mut bytes = vec![0; buffer.iov_len];
+        for region in memory.iter() {
+            let offset = (buffer.iov_base as u64).wrapping_sub(region.as_ptr() as u64);
+            if offset < region.len() {
+                region.read_slice(&mut bytes, MemoryRegionAddress(offset)).unwrap();
+            }
+        }
+        all.extend(bytes);
+    }
+    all
+}
+
 impl Handler for Server {
     fn sources(&self) -> Vec<Source> {
         vec![Source::readable(self.queue.kick(), 0)]
@@ -80,6 +101,10 @@ impl Handler for Server {
             self.scribble();
         }
         self.queue.drain(|mut chain| {
+            if let Some(memory) = self.memory.as_ref().filter(|_| flaw == Flaw::ReadsTwice) {
+                let [once, again] = [(); 2].map(|()| bytes(memory, chain.readable()));
+                assert!(once == again, "a device that reads twice");
+            }
             let mut first = [0];
             chain.readable().read(&mut first);
             assert!(flaw != Flaw::Panics || first[0] != 7, "a device that panics");
@@ -173,6 +198,13 @@ cubie_testkit::hostile!(|| device(Flaw::None));
 #[should_panic(expected = "repeats it")]
 fn an_attack_that_succeeds_is_shown_with_its_seed() {
     cubie_testkit::hostile::run(|| device(Flaw::Panics), false);
+}
+
+#[test]
+#[should_panic(expected = "repeats it")]
+fn two_threads_find_what_a_device_reads_twice() {
+    // A few hundred attacks, as a rule.
+    cubie_testkit::hostile::run_for(1_000_000, || device(Flaw::ReadsTwice), true);
 }
 
 /// The suite's `test` must fail with these words.

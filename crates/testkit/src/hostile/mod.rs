@@ -1,7 +1,11 @@
 //! Attacks on a device: the suite behind [`hostile!`](crate::hostile!).
 
+mod attacker;
+mod grammar;
+mod pace;
 mod play;
 mod step;
+mod target;
 
 use std::cell::Cell;
 use std::env;
@@ -10,6 +14,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
+use self::attacker::Back;
+use self::step::Attack;
 use crate::conformance::Make;
 use crate::within;
 
@@ -28,13 +34,14 @@ const STEPS: u64 = 10_000;
 /// [`conformance!`](crate::conformance!) does.
 ///
 /// A driver begins well and then offers garbage, stores anything to descriptors, rings, indirect tables
-/// and payload, writes and reads registers, kicks, resets. In the second test another thread stores to
-/// memory all the time. The device's threads may not panic nor hang, a page of registers must hold what
-/// a trapped read answers, and afterwards the device has to start for a good driver.
+/// and payload, writes and reads registers, kicks, resets; in between it serves the device as a good one
+/// would, so that there is something to break. In the second test another thread stores to memory all the
+/// time. The device's threads may not panic nor hang, a page of registers must hold what a trapped read
+/// answers, and afterwards the device has to start for a good driver, and serve it.
 ///
 /// An attack that succeeds is made smaller and shown step by step, with the `CUBIE_SEED` that repeats it.
 /// With two threads it may need some tries. `CUBIE_STEPS` says how many steps each test takes; with
-/// `--nocapture` it says how fast they were.
+/// `--nocapture` it says what they came to.
 #[macro_export]
 macro_rules! hostile {
     ($make_device:expr) => {
@@ -54,23 +61,51 @@ macro_rules! hostile {
     };
 }
 
-/// Attacks devices until all steps are done.
+/// What attacks have come to.
+#[derive(Clone, Copy, Debug, Default)]
+struct Tally {
+    steps: u64,
+    attacks: u64,
+    back: Back,
+}
+
+impl Tally {
+    fn with(self, attack: &Attack, back: Back) -> Self {
+        let Self { steps, attacks, back: Back { chains, written } } = self;
+        let back = Back { chains: chains + back.chains, written: written + back.written };
+        Self { steps: steps + attack.steps.len() as u64, attacks: attacks + 1, back }
+    }
+}
+
+/// Attacks devices for as many steps as `CUBIE_STEPS` says.
 ///
 /// # Panics
 /// With the smallest attack that was found, and its seed.
 pub fn run(make: Make, two_threads: bool) {
+    run_for(number("CUBIE_STEPS").unwrap_or(STEPS), make, two_threads);
+}
+
+/// Attacks devices until so many steps are done.
+///
+/// # Panics
+/// As [`run`].
+pub fn run_for(most: u64, make: Make, two_threads: bool) {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let given = number("CUBIE_SEED");
     let first = given.unwrap_or(since.as_nanos() as u64);
-    let tries = if given.is_some() { TRIES } else { 1 };
-    let (steps, begin) = (number("CUBIE_STEPS").unwrap_or(STEPS), Instant::now());
-    let (mut done, mut seed) = (0, first);
-    while done < steps {
-        done += attack(make, two_threads, seed, tries);
-        seed = seed.wrapping_add(1);
+    // A seed that is given may be that of an attack which has succeeded.
+    let mut tries = if given.is_some() { TRIES } else { 1 };
+    let (mut tally, mut seed, begin) = (Tally::default(), first, Instant::now());
+    while tally.steps < most {
+        tally = attack(make, two_threads, seed, tries, tally);
+        (seed, tries) = (seed.wrapping_add(1), 1);
     }
-    let rate = done as f64 / begin.elapsed().as_secs_f64();
-    eprintln!("{done} hostile steps from CUBIE_SEED={first} on, {rate:.0} steps/s");
+    let Tally { steps, attacks, back: Back { chains, written } } = tally;
+    let rate = steps as f64 / begin.elapsed().as_secs_f64();
+    println!(
+        "{steps} hostile steps in {attacks} attacks, {chains} completions, {written} written, \
+         from CUBIE_SEED={first} on, {rate:.0} steps/s"
+    );
 }
 
 fn number<T: FromStr>(name: &str) -> Option<T> {
@@ -81,8 +116,8 @@ fn number<T: FromStr>(name: &str) -> Option<T> {
     Some(number)
 }
 
-/// Plays the attack of this seed, so often. How many steps it had.
-fn attack(make: Make, two_threads: bool, seed: u64, tries: usize) -> u64 {
+/// Plays the attack of this seed, so often, and adds what it comes to.
+fn attack(make: Make, two_threads: bool, seed: u64, tries: usize, tally: Tally) -> Tally {
     let mut bytes = [0; 32];
     bytes[..8].copy_from_slice(&seed.to_le_bytes());
     let config = Config {
@@ -93,18 +128,19 @@ fn attack(make: Make, two_threads: bool, seed: u64, tries: usize) -> u64 {
         ..Config::default()
     };
     let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
-    let (steps, tries) = (Cell::new(0), Cell::new(tries));
-    let result = TestRunner::new_with_rng(config, rng).run(&step::attack(two_threads), |attack| {
-        steps.set(attack.steps.len() as u64);
-        // If this is not the last time, what follows are smaller attacks, which get every chance.
-        for _ in 0..tries.replace(TRIES) {
-            let attack = attack.clone();
-            within(DEADLINE, move || play::play(make, &attack));
-        }
-        Ok(())
-    });
+    let (tally, tries) = (Cell::new(tally), Cell::new(tries));
+    let result =
+        TestRunner::new_with_rng(config, rng).run(&grammar::attack(two_threads), |attack| {
+            // If this is not the last time, what follows are smaller attacks, which get every chance.
+            for _ in 0..tries.replace(TRIES) {
+                let played = attack.clone();
+                let back = within(DEADLINE, move || play::play(make, &played));
+                tally.set(tally.get().with(&attack, back));
+            }
+            Ok(())
+        });
     if let Err(error) = result {
         panic!("an attack succeeded, and CUBIE_SEED={seed} repeats it: {error}");
     }
-    steps.get()
+    tally.into_inner()
 }
