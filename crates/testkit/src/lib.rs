@@ -12,7 +12,8 @@
 //! * [`RegisterTransport`], [`GuestHal`]: what the drivers of `virtio_drivers` are generic over.
 //! * [`RawDriver`]: any buffers at all, in split rings and packed ones, for what no decent driver does.
 //! * [`conformance!`]: what every device has to do, as a module of tests for one line.
-//! * [`hostile!`]: seeded attacks on a device, which shrink when they succeed.
+//! * [`hostile!`]: seeded attacks on a device, which shrink when they succeed. `cargo xtask hostile` has
+//!   millions of steps of them.
 //! * [`Slot::transcript`]: what a driver and the device did to each other, in lines to read and to compare.
 //! * [`Recording`]: the same in a file, to be played against another build of the device by a [`Player`].
 //! * [`Faulty`]: a host end that fails as a plan of [`Faults`] has it, in front of any other one.

@@ -3,7 +3,9 @@
 use std::process::Command;
 
 use crate::shell::{ARM, cargo, root, run};
-use crate::{conformance, excerpts, fence, floors, fuzz, miri, new_device, readme, setup, test};
+use crate::{
+    conformance, excerpts, fence, floors, fuzz, hostile, miri, new_device, readme, setup, test,
+};
 
 /// Crates that are published, lowest floor first.
 pub(crate) const PUBLISHED: [&str; 12] = [
@@ -40,6 +42,7 @@ pub(crate) fn ci() -> anyhow::Result<()> {
     packages()?;
     miri::miri()?;
     fuzz::fuzz(None, fuzz::SHORT)?;
+    hostile::hostile(None, hostile::USUAL)?;
     setup::setup()?;
     test::test(true)?;
     readme::check()

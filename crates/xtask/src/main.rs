@@ -10,6 +10,7 @@ mod fence;
 mod figures;
 mod floors;
 mod fuzz;
+mod hostile;
 mod miri;
 mod new_device;
 mod readme;
@@ -41,7 +42,7 @@ enum Command {
         native: bool,
     },
     /// Everything that a change must pass: format, lints, tests, docs, floors, unsafe fence,
-    /// conformance page, licences, packages, Miri, fuzz targets, README.
+    /// conformance page, licences, packages, Miri, fuzz targets, attacks on the devices, README.
     Ci,
     /// Run the fuzz targets: say how much they have tried, and what they have found.
     Fuzz {
@@ -49,6 +50,13 @@ enum Command {
         target: Option<String>,
         #[command(flatten)]
         effort: fuzz::Effort,
+    },
+    /// Attack the devices, in release builds, and say what that came to.
+    Hostile {
+        /// Only this one, such as `virtio-net`.
+        device: Option<String>,
+        #[command(flatten)]
+        effort: hostile::Effort,
     },
     /// Run the rings' tests under Miri.
     Miri,
@@ -83,6 +91,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Ci => ci::ci(),
         Command::Bench { name } => bench::bench(name.as_deref()),
         Command::Fuzz { target, effort } => fuzz::fuzz(target.as_deref(), effort),
+        Command::Hostile { device, effort } => hostile::hostile(device.as_deref(), effort),
         Command::Miri => miri::miri(),
         Command::NewDevice { name } => new_device::new_device(&name),
         Command::Floors => floors::check(),

@@ -41,7 +41,8 @@ const STEPS: u64 = 10_000;
 ///
 /// An attack that succeeds is made smaller and shown step by step, with the `CUBIE_SEED` that repeats it.
 /// With two threads it may need some tries. `CUBIE_STEPS` says how many steps each test takes; with
-/// `--nocapture` it says what they came to.
+/// `--nocapture` it says what they came to. `cargo xtask hostile` does so for all devices in release
+/// builds, ten million steps together.
 #[macro_export]
 macro_rules! hostile {
     ($make_device:expr) => {
@@ -102,6 +103,7 @@ pub fn run_for(most: u64, make: Make, two_threads: bool) {
     }
     let Tally { steps, attacks, back: Back { chains, written } } = tally;
     let rate = steps as f64 / begin.elapsed().as_secs_f64();
+    // `cargo xtask hostile` reads this.
     println!(
         "{steps} hostile steps in {attacks} attacks, {chains} completions, {written} written, \
          from CUBIE_SEED={first} on, {rate:.0} steps/s"
