@@ -1,5 +1,6 @@
 //! The devices under attack: built once, in release, two at a time, and counted.
 
+use std::cmp::Reverse;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -101,6 +102,8 @@ fn suites(only: Option<&str>) -> anyhow::Result<Vec<Suite>> {
     }
     let all = Vec::from_iter(suites.iter().map(|suite| suite.device.clone())).join(", ");
     suites.retain(|suite| only.is_none_or(|only| suite.device == only));
+    // The longest first, so that none is alone at the end.
+    suites.sort_by_key(|suite| Reverse(suite.tests));
     ensure!(!suites.is_empty(), "{} is not attacked; {all} are", only.unwrap_or("no device"));
     Ok(suites)
 }
