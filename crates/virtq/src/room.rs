@@ -5,8 +5,8 @@ use std::ptr::NonNull;
 
 use crate::{Chain, Segments, Virtqueue};
 
-/// Pieces of memory with which a room is full, whatever its size: with a chain more they are still fewer
-/// than a system call takes.
+/// When so many pieces of memory are lent, no further chain is: even with a long one they are fewer than a
+/// system call takes.
 const MOST_PIECES: usize = 256;
 
 /// Chains taken from a queue and lent as one: their writable buffers, one behind the other. What arrives
@@ -28,7 +28,6 @@ const MOST_PIECES: usize = 256;
 pub struct Room {
     chains: VecDeque<Chain>,
     len: usize,
-    pieces: usize,
     header: Segments,
     rest: Segments,
     /// Lent behind the chains.
@@ -48,6 +47,11 @@ impl Room {
         self.len
     }
 
+    /// Chains in it. When they are as many as the queue has places, no more can come.
+    pub fn chains(&self) -> usize {
+        self.chains.len()
+    }
+
     /// True when there is not a chain in it.
     pub fn is_empty(&self) -> bool {
         self.chains.is_empty()
@@ -57,11 +61,9 @@ impl Room {
     /// driver was told not to kick; end with [`Virtqueue::look_again`] if it should.
     pub fn fill(&mut self, queue: &mut Virtqueue, len: usize, most: usize) {
         queue.disable_kicks();
-        while self.chains.len() < most && self.len < len && self.pieces < MOST_PIECES {
+        while self.chains.len() < most && self.len < len {
             let Some(mut chain) = queue.pop() else { return };
-            let writable = chain.writable();
-            self.len += writable.len();
-            self.pieces += writable.iovecs().len();
+            self.len += chain.writable().len();
             self.chains.push_back(chain);
         }
     }
@@ -70,12 +72,12 @@ impl Room {
     /// not so many.
     pub fn lend(&mut self, header: usize) -> Option<&mut Segments> {
         gather(&self.chains, usize::MAX, &mut self.rest);
-        self.lent = self.len;
-        if self.len < self.spare.len() {
+        self.lent = self.rest.len();
+        if self.lent < self.spare.len() {
             self.add_spare();
         }
         self.header.clear();
-        let there = self.len >= header && self.rest.split_front(header, &mut self.header);
+        let there = self.lent >= header && self.rest.split_front(header, &mut self.header);
         there.then_some(&mut self.rest)
     }
 
@@ -101,9 +103,15 @@ impl Room {
     pub fn settle(&mut self, written: usize) -> bool {
         let enough = self.len >= written;
         if let Some(excess) = written.checked_sub(self.lent).filter(|_| enough) {
-            gather(&self.chains, written, &mut self.rest);
-            self.rest.consume(self.lent);
-            self.rest.write(&self.spare[..excess]);
+            let (mut at, mut left) = (self.lent, &self.spare[..excess]);
+            for chain in &self.chains {
+                self.rest.clear();
+                self.rest.extend(&chain.body.writable);
+                let before = at.min(self.rest.len());
+                at -= before;
+                self.rest.consume(before);
+                left = &left[self.rest.write(left)..];
+            }
         }
         enough
     }
@@ -115,10 +123,8 @@ impl Room {
         while (left > 0 || count == 0)
             && let Some(mut chain) = self.chains.pop_front()
         {
-            let writable = chain.writable();
-            let (len, pieces) = (writable.len(), writable.iovecs().len());
+            let len = chain.writable().len();
             self.len -= len;
-            self.pieces -= pieces;
             let here = left.min(len);
             left -= here;
             count += 1;
@@ -144,7 +150,7 @@ impl Room {
     /// Gives all chains back to `queue`, from which nothing else was taken since.
     pub fn give_back(&mut self, queue: &mut Virtqueue) {
         self.forget();
-        (self.len, self.pieces) = (0, 0);
+        self.len = 0;
         while let Some(chain) = self.chains.pop_back() {
             queue.unpop(chain);
         }
@@ -165,11 +171,11 @@ impl Room {
     }
 }
 
-/// At least the first `len` bytes of `chains`, if there are so many, as one.
+/// At least the first `len` bytes of `chains` as one, if there are so many in pieces that are not too many.
 fn gather(chains: &VecDeque<Chain>, len: usize, into: &mut Segments) {
     into.clear();
     for chain in chains {
-        if into.len() >= len {
+        if into.len() >= len || into.iovecs().len() >= MOST_PIECES {
             break;
         }
         into.extend(&chain.body.writable);

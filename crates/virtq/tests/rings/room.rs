@@ -107,13 +107,23 @@ fn a_room_of_small_pieces_is_never_more_than_a_system_call_takes() {
     let params = QueueParams { desc: DATA, ..params(1024) };
     let mut bench = Bench::with(memory(), params, features, QueueState::fresh(features)).unwrap();
     for head in 0..1024 {
-        bench.descriptor(DATA, head, (SEAM, 1, WRITE, 0));
+        bench.descriptor(DATA, head, (SEAM + u64::from(head), 1, WRITE, 0));
         bench.offer(head);
     }
     let mut room = Room::default();
     room.fill(&mut bench.queue, usize::MAX, usize::MAX);
-    assert_eq!(room.len(), 256);
+    assert_eq!(room.len(), 1024);
     assert_eq!(room.lend(12).unwrap().len(), 244);
+    room.give_back(&mut bench.queue);
+
+    // What does not get into them at once is copied.
+    let mut room = Room::with_spare(1024);
+    room.fill(&mut bench.queue, 300, usize::MAX);
+    assert_eq!(room.chains(), 300);
+    assert_eq!(room.lend(12).unwrap().write(&[7; 288]), 288);
+    assert!(room.settle(300));
+    assert_eq!(room.push(&mut bench.queue, 300), 300);
+    assert_eq!(bench.memory.read_obj::<u8>(GuestAddress(SEAM + 299)).unwrap(), 7);
 }
 
 #[test]
