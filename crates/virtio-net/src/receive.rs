@@ -116,7 +116,7 @@ impl Receiver {
             false => (1, 1),
         };
         loop {
-            room.fill(queue, wanted, most);
+            room.fill(queue, wanted.max(least), most);
             // A buffer may be there that has not a byte.
             if !room.is_empty() && room.settle(least) {
                 return true;
@@ -136,7 +136,8 @@ impl Receiver {
         }
         let header = header.for_guest(*offloads).ok_or(Reason::Header)?;
         let mtu = card.mtu.filter(|_| card.features.has(MTU) && !header.has_segments());
-        if mtu.is_some_and(|mtu| len > usize::from(mtu) + BESIDE_MTU) {
+        let most = mtu.map_or(*FRAME_LEN.end(), |mtu| usize::from(mtu) + BESIDE_MTU);
+        if len > most {
             return Err(Reason::Length);
         }
         if !filter.is_open() {
@@ -153,6 +154,11 @@ impl Receiver {
         let header_len = NetHeader::len(self.card.features);
         let whole = header_len + len;
         if !self.make_room(whole) {
+            if self.room.chains() >= self.queue.size().into() {
+                // The guest has no more, so it would wait for ever.
+                self.tally().drop(Reason::Length);
+                return true;
+            }
             self.held = Some((header, len));
             return false;
         }

@@ -142,3 +142,32 @@ fn the_longest_frame_fits_into_small_buffers_and_into_a_large_one() {
         assert_eq!(bench.counters.receive().drops.total(), 0);
     });
 }
+
+#[test]
+fn a_frame_that_all_of_the_drivers_buffers_have_no_room_for_is_lost() {
+    within(DEADLINE, || {
+        let bench = Bench::new();
+        let mut driver = bench.drive(MRG_RXBUF);
+        let buffers: Vec<_> = (0..16).map(|_| (driver.room(RECEIVE, 20), 20)).collect();
+        bench.send(16 * 20 - HEADER + 1);
+        let frames = [bench.send(40), bench.send(16 * 20 - 60 - HEADER)];
+        let mut buffers = buffers.into_iter();
+        for frame in frames {
+            assert_eq!(driver.merged(&mut buffers), frame);
+        }
+        assert_eq!(bench.counters.receive().drops.length, 1);
+    });
+}
+
+#[test]
+fn a_frame_longer_than_any_is_lost() {
+    within(DEADLINE, || {
+        let bench = Bench::new();
+        let mut driver = bench.drive(MRG_RXBUF);
+        let buffers: Vec<_> = (0..16).map(|_| (driver.room(RECEIVE, 4200), 4200)).collect();
+        bench.send(LONGEST + 1);
+        let frame = bench.send(20);
+        assert_eq!(driver.merged(&mut buffers.into_iter()), frame);
+        assert_eq!(bench.counters.receive().drops.length, 1);
+    });
+}
