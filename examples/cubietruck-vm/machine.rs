@@ -27,6 +27,9 @@ use crate::cli::{self, Cli, Console, Ring, Virtio};
 
 type Devices = Vec<Box<dyn VirtioDevice>>;
 
+/// What a card takes whose driver is not told: Ethernet's.
+const USUAL_MTU: u16 = 1500;
+
 /// Runs the guest to its end; the exit status says how it was.
 pub(crate) fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
     let config = configure(cli)?;
@@ -179,7 +182,7 @@ fn add_networks(devices: &mut Devices, cli: &Cli) -> anyhow::Result<Vec<String>>
                 open_tap(name.as_deref(), *pairs).context("--network mode=tap,tapif=NAME")?;
             names.push(taps[0].name().to_owned());
             let mac = mac.unwrap_or_else(|| made(&taps[0]));
-            let mut card = Net::with_pairs(taps, mac).context("--network mq=PAIRS")?;
+            let mut card = card(taps, mac)?;
             if *vhost && let Err(error) = card.use_vhost() {
                 eprintln!("cubietruck-vm: vhost=1: {error}; going on without");
             }
@@ -205,6 +208,13 @@ fn open_tap(name: Option<&str>, pairs: usize) -> Result<Vec<Tap>, TapError> {
         1 => Ok(vec![Tap::open(name)?]),
         _ => Tap::open_queues(name, pairs),
     }
+}
+
+/// The guest learns the MTU of a tap that has an unusual one.
+fn card(taps: Vec<Tap>, mac: Mac) -> anyhow::Result<Net<Tap>> {
+    let mtu = taps[0].mtu()?;
+    let card = Net::with_pairs(taps, mac).context("--network mq=PAIRS")?;
+    if mtu == USUAL_MTU { Ok(card) } else { Ok(card.with_mtu(mtu)?) }
 }
 
 /// The one line before the guest speaks.

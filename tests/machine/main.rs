@@ -7,6 +7,7 @@
 mod bad_input;
 mod boot;
 mod disk;
+mod ethtool;
 mod legacy;
 mod network;
 mod packed_trapped;

@@ -4,6 +4,7 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener};
 use std::thread;
 
+use crate::ethtool;
 use crate::vm::{ARM64, ARMV7, Vm, host};
 
 /// Bytes that a TCP connection carries each way.
@@ -19,14 +20,30 @@ pub(crate) fn reaches_its_host(arch: &str, options: &str, tap: &str) {
 
 /// `more` is said of the card.
 pub(crate) fn reaches_its_host_with(arch: &str, options: &str, tap: &str, more: &str) {
-    let args = format!("{options} -n mode=tap,tapif={tap},guest_mac=02:15:15:15:15:15{more}");
-    let mut vm = Vm::boot(arch, &args);
-    host(&format!("ip addr add 10.77.0.1/24 dev {tap} && ip link set {tap} up"));
+    let mut vm = boot(arch, options, tap, more);
     assert_eq!(vm.run("cat /sys/class/net/eth0/address"), "02:15:15:15:15:15");
-    vm.run("ip addr add 10.77.0.2/24 dev eth0 && ip link set eth0 up");
     vm.run("ping -q -c 3 10.77.0.1");
     host("ping -q -c 3 10.77.0.2");
+    exchange(&mut vm);
+    vm.power_off();
+    host(&format!("! ip link show {tap} 2>/dev/null"));
+}
 
+/// A guest with a card on `tap`, of which `more` is said.
+fn boot(arch: &str, options: &str, tap: &str, more: &str) -> Vm {
+    let card = format!("mode=tap,tapif={tap},guest_mac=02:15:15:15:15:15{more}");
+    let mut vm = Vm::boot(arch, &format!("{options} -n {card}"));
+    host(&format!("ip addr add 10.77.0.1/24 dev {tap} && ip link set {tap} up"));
+    set_up(&mut vm);
+    vm
+}
+
+fn set_up(vm: &mut Vm) {
+    vm.run("ip addr add 10.77.0.2/24 dev eth0 && ip link set eth0 up");
+}
+
+/// Sends a file to the guest and back, over TCP, whose checksums both ends verify.
+fn exchange(vm: &mut Vm) {
     let (to_guest, from_guest) = (listen(), listen());
     let ports = [&to_guest, &from_guest].map(|socket| socket.local_addr().unwrap().port());
     let sender = thread::spawn(move || {
@@ -43,8 +60,72 @@ pub(crate) fn reaches_its_host_with(arch: &str, options: &str, tap: &str, more: 
     });
     vm.run(&format!("nc 10.77.0.1 {} </tmp/file", ports[1]));
     assert!(receiver.join().unwrap() == pattern(), "what went there came back");
+}
+
+/// Pairs of queues that the tap spreads frames over.
+fn queues(tap: &str) -> usize {
+    host(&format!("ls /sys/class/net/{tap}/queues")).matches("rx-").count()
+}
+
+/// Bytes of a frame on the average, to the guest and from it, while the file is exchanged.
+fn mean_frames(vm: &mut Vm, tap: &str) -> [u64; 2] {
+    let read = || {
+        ["tx_bytes", "tx_packets", "rx_bytes", "rx_packets"].map(|counter| {
+            let path = format!("/sys/class/net/{tap}/statistics/{counter}");
+            std::fs::read_to_string(path).unwrap().trim().parse::<u64>().unwrap()
+        })
+    };
+    let before = read();
+    exchange(vm);
+    let after = read();
+    let bytes_of = |at: usize| (after[at] - before[at]) / (after[at + 1] - before[at + 1]);
+    [bytes_of(0), bytes_of(2)]
+}
+
+/// Bytes of the longest frame on an Ethernet.
+const FRAME: u64 = 1514;
+
+/// Segments with a wrong checksum that the guest's TCP has seen.
+const CHECKSUM_ERRORS: &str = "awk '/^Tcp:/ { n = $NF } END { print n }' /proc/net/snmp";
+
+#[test]
+fn an_arm64_guest_uses_as_many_pairs_of_queues_as_it_likes_and_leaves_its_segments_to_the_host() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = format!("--disk {},ro", ethtool::disk(&folder));
+    let (tap, mut vm) = ("cubie9", boot(ARM64, &options, "cubie9", ",mq=4"));
+    assert_eq!(queues(tap), 2, "one for each of the guest's CPUs");
+    vm.run("cat /dev/vda >/tmp/ethtool && chmod +x /tmp/ethtool");
+    for pairs in [1, 4, 2] {
+        vm.run(&ethtool::command("/tmp/ethtool", "channels", pairs));
+        assert_eq!(queues(tap), pairs);
+        if pairs != 2 {
+            exchange(&mut vm);
+        }
+    }
+    let whole = mean_frames(&mut vm, tap);
+    assert!(whole.into_iter().all(|mean| mean > FRAME), "{whole:?} bytes a frame");
+    vm.run(&ethtool::command("/tmp/ethtool", "tso", 0));
+    let cut = mean_frames(&mut vm, tap);
+    assert!(cut[1] <= FRAME, "{cut:?} bytes a frame");
+    eprintln!("bytes a frame to the guest and from it: {whole:?}, without its TSO {cut:?}");
+    assert_eq!(vm.run(CHECKSUM_ERRORS), "0");
     vm.power_off();
-    host(&format!("! ip link show {tap} 2>/dev/null"));
+}
+
+#[test]
+fn an_armv7_guest_uses_as_many_pairs_of_queues_as_it_has_cpus() {
+    let (tap, mut vm) = ("cubie10", boot(ARMV7, "", "cubie10", ",mq=2"));
+    assert_eq!(queues(tap), 2);
+    let whole = mean_frames(&mut vm, tap);
+    assert!(whole.into_iter().all(|mean| mean > FRAME), "{whole:?} bytes a frame");
+    vm.run("echo 0 >/sys/devices/system/cpu/cpu1/online");
+    vm.run("card=$(basename $(readlink /sys/class/net/eth0/device))");
+    vm.run("(cd /sys/bus/virtio/drivers/virtio_net && echo $card >unbind && echo $card >bind)");
+    assert_eq!(queues(tap), 1);
+    set_up(&mut vm);
+    exchange(&mut vm);
+    assert_eq!(vm.run(CHECKSUM_ERRORS), "0");
+    vm.power_off();
 }
 
 #[test]

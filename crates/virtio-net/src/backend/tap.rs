@@ -86,6 +86,20 @@ impl Tap {
         &self.name
     }
 
+    /// How many bytes of payload the interface takes in a frame now, for
+    /// [`Net::with_mtu`](crate::Net::with_mtu).
+    pub fn mtu(&self) -> io::Result<u16> {
+        let mut request = request(&self.name).ok_or(io::ErrorKind::InvalidData)?;
+        // Any socket leads to the interfaces.
+        let socket = UnixDatagram::unbound()?;
+        let number = libc::SIOCGIFMTU as Ioctl;
+        // SAFETY: SIOCGIFMTU takes a struct ifreq, and writes nothing beyond.
+        check(unsafe { libc::ioctl(socket.as_raw_fd(), number, &raw mut request) })?;
+        // SAFETY: SIOCGIFMTU has filled this variant in.
+        let mtu = unsafe { request.ifr_ifru.ifru_mtu };
+        Ok(mtu.try_into().unwrap_or(u16::MAX))
+    }
+
     /// The header of this crate, no offloads, and room for all frames: a persistent tap remembers those of
     /// its last user.
     fn set_up(&mut self) -> io::Result<()> {

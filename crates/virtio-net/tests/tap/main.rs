@@ -91,6 +91,7 @@ fn a_tap_is_up_in_use_and_gone_with_its_owner() {
     let name = format!("cubie-{}", std::process::id());
     let Some(tap) = tap(Some(&name)) else { return };
     assert!(tap.name() == name && exists(&name));
+    assert_eq!(tap.mtu().unwrap(), 1500);
     let busy = Tap::open(Some(&name)).unwrap_err();
     assert!(matches!(&busy, TapError::Busy(who) if *who == name), "{busy}");
     let flags = std::fs::read_to_string(format!("/sys/class/net/{name}/flags"));
