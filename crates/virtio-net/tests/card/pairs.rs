@@ -5,7 +5,7 @@ use std::time::Duration;
 use cubie_testkit::{Descriptor, Guest, Slot, within};
 use cubie_virtio_core::{Features, VirtioDevice};
 use cubie_virtio_net::{Counters, Loopback, Mac, Net};
-use virtio_bindings::virtio_net::VIRTIO_NET_F_MQ;
+use virtio_bindings::virtio_net::*;
 
 use crate::driver::*;
 
@@ -18,6 +18,18 @@ const fn receive(pair: usize) -> usize {
 
 const fn transmit(pair: usize) -> usize {
     2 * pair + 1
+}
+
+/// All features that come with commands.
+fn every_command() -> Features {
+    let features = [
+        VIRTIO_NET_F_CTRL_RX,
+        VIRTIO_NET_F_CTRL_RX_EXTRA,
+        VIRTIO_NET_F_CTRL_VLAN,
+        VIRTIO_NET_F_CTRL_MAC_ADDR,
+        VIRTIO_NET_F_GUEST_ANNOUNCE,
+    ];
+    features.into_iter().fold(MQ, |all, feature| all.with(Features::bit(feature)))
 }
 
 struct Bench {
@@ -214,5 +226,31 @@ fn a_snapshot_knows_the_pairs_that_the_driver_uses() {
         }
         driver.send(transmit(2), &[b'c'; 20]);
         assert!(ends[2].wait_frame(Duration::ZERO).is_none(), "the third is not in use");
+    });
+}
+
+#[test]
+fn commands_of_garbage_are_answered_one_by_one() {
+    within(DEADLINE, || {
+        let bench = Bench::new();
+        let mut driver = bench.drive(every_command());
+        let mut random = 1u64;
+        let mut next = |below: u64| {
+            // A step of a generator that anybody can repeat (Knuth's MMIX).
+            random = random
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            (random >> 33) % below
+        };
+        let mut answers = [0, 0];
+        for _ in 0..2000 {
+            let (class, command) = (next(6) as u8, next(6) as u8);
+            let data: Vec<_> = (0..next(12) / 3).map(|_| next(3) as u8).collect();
+            answers[usize::from(driver.command(class, command, &data))] += 1;
+        }
+        assert!(answers.iter().all(|count| *count > 50), "{answers:?}");
+        assert_eq!(driver.use_pairs(2), OK);
+        driver.send(transmit(1), &[1; 20]);
+        assert_eq!(bench.ends[1].wait_frame(DEADLINE), Some(vec![1; 20]));
     });
 }
