@@ -87,7 +87,7 @@ impl Receiver {
             self.room.push(&mut self.queue, 0);
             return true;
         };
-        let mut header = NetHeader::default();
+        let (room, mut header) = (rest.len(), NetHeader::default());
         let received = backend.recv(&mut header, rest).unwrap_or_else(|error| {
             tracing::debug!(%error, "the host receives nothing");
             Received::Nothing
@@ -95,6 +95,8 @@ impl Receiver {
         let checked = match received {
             Received::Nothing => return false,
             Received::Lost => Err(Reason::Length),
+            // Nobody knows where that is.
+            Received::Frame(len) if len > room => Err(Reason::Length),
             Received::Frame(len) => self.check(header, len).map(|header| (header, len)),
         };
         match checked {

@@ -102,8 +102,9 @@ impl Room {
     #[must_use]
     pub fn settle(&mut self, written: usize) -> bool {
         let enough = self.len >= written;
-        if let Some(excess) = written.checked_sub(self.lent).filter(|_| enough) {
-            let (mut at, mut left) = (self.lent, &self.spare[..excess]);
+        let excess = written.saturating_sub(self.lent);
+        if enough && excess > 0 {
+            let (mut at, mut left) = (self.lent, &self.spare[..excess.min(self.spare.len())]);
             for chain in &self.chains {
                 self.rest.clear();
                 self.rest.extend(&chain.body.writable);

@@ -1,11 +1,14 @@
 //! A host end made outside of the crate, on a socket that keeps the borders of packets, as a tap does.
 
+use std::io;
+use std::os::fd::BorrowedFd;
 use std::os::unix::net::UnixDatagram;
 
 use cubie_testkit::{Descriptor, Guest, RawDriver, within};
 use cubie_virtio_core::Features;
-use cubie_virtio_net::{Counters, Mac, Net, NetHeader};
-use virtio_bindings::virtio_net::{VIRTIO_NET_F_CSUM, VIRTIO_NET_F_RSS};
+use cubie_virtio_net::{Counters, Mac, Net, NetBackend, NetHeader, Received};
+use cubie_virtq::Segments;
+use virtio_bindings::virtio_net::{VIRTIO_NET_F_CSUM, VIRTIO_NET_F_MRG_RXBUF, VIRTIO_NET_F_RSS};
 use vm_memory::{Bytes, GuestAddress};
 
 use crate::driver::DEADLINE;
@@ -120,5 +123,47 @@ fn a_host_without_room_makes_the_guest_wait_and_a_host_that_is_gone_does_not() {
         driver.offer(TRANSMIT, &[Descriptor::readable(buffer, 64)]);
         driver.wait_used(TRANSMIT, DEADLINE);
         assert_eq!(counters.transmit().drops.total(), 1);
+    });
+}
+
+/// Says that it has received more than it was given room for, and then what it was given by others.
+struct Boaster(Packets, bool);
+
+impl NetBackend for Boaster {
+    fn send(&mut self, header: &NetHeader, frame: &mut Segments) -> io::Result<()> {
+        self.0.send(header, frame)
+    }
+
+    fn recv(&mut self, header: &mut NetHeader, room: &mut Segments) -> io::Result<Received> {
+        match std::mem::replace(&mut self.1, true) {
+            false => Ok(Received::Frame(room.len() + 1)),
+            true => self.0.recv(header, room),
+        }
+    }
+
+    fn ready_fd(&self) -> BorrowedFd<'_> {
+        self.0.ready_fd()
+    }
+}
+
+#[test]
+fn a_host_end_that_boasts_costs_a_frame() {
+    within(DEADLINE, || {
+        let guest = Guest::new();
+        for features in [Features::default(), Features::bit(VIRTIO_NET_F_MRG_RXBUF)] {
+            let (packets, host) = Packets::new(Features::default(), Features::default());
+            let net = Net::new(Boaster(packets, false), Mac::made_from("test"));
+            let counters = net.counters();
+            let slot = guest.plug(Box::new(net));
+            let mut driver = RawDriver::new(&slot, features, &[8, 8]);
+            let buffer = guest.buffer(64).0;
+            for _ in 0..2 {
+                driver.add(RECEIVE, &[Descriptor::writable(buffer, 64)]);
+            }
+            driver.kick(RECEIVE);
+            host.send(&[&[0; NetHeader::LEN][..], &[7; 20]].concat()).unwrap();
+            assert_eq!(driver.wait_used(RECEIVE, DEADLINE).written, 32);
+            assert_eq!(counters.receive().drops.length, 1);
+        }
     });
 }
