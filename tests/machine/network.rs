@@ -92,7 +92,7 @@ const CHECKSUM_ERRORS: &str = "awk '/^Tcp:/ { n = $NF } END { print n }' /proc/n
 fn an_arm64_guest_uses_as_many_pairs_of_queues_as_it_likes_and_leaves_its_segments_to_the_host() {
     let folder = tempfile::tempdir().unwrap();
     let options = format!("--disk {},ro", ethtool::disk(&folder));
-    let (tap, mut vm) = ("cubie9", boot(ARM64, &options, "cubie9", ",mq=4"));
+    let (tap, mut vm) = ("cubie9q", boot(ARM64, &options, "cubie9q", ",mq=4"));
     assert_eq!(queues(tap), 2, "one for each of the guest's CPUs");
     vm.run("cat /dev/vda >/tmp/ethtool && chmod +x /tmp/ethtool");
     for pairs in [1, 4, 2] {
@@ -114,7 +114,7 @@ fn an_arm64_guest_uses_as_many_pairs_of_queues_as_it_likes_and_leaves_its_segmen
 
 #[test]
 fn an_armv7_guest_uses_as_many_pairs_of_queues_as_it_has_cpus() {
-    let (tap, mut vm) = ("cubie10", boot(ARMV7, "", "cubie10", ",mq=2"));
+    let (tap, mut vm) = ("cubie10q", boot(ARMV7, "", "cubie10q", ",mq=2"));
     assert_eq!(queues(tap), 2);
     let whole = mean_frames(&mut vm, tap);
     assert!(whole.into_iter().all(|mean| mean > FRAME), "{whole:?} bytes a frame");
