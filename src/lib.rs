@@ -12,6 +12,7 @@
 //! | [`virtio`] | `cubie-virtio-core` | device trait, virtio-mmio registers, worker thread |
 //! | [`kvm`] | `cubie-arm-kvm` | the hypervisor layer on KVM for ARM (empty on other processors) |
 //! | [`net`], [`blk`], [`console`], [`rng`] | `cubie-virtio-…` | the devices |
+//! | [`user_net`] | `cubie-user-net` | a network for the guest without privileges |
 //! | [`vmm`] | `cubie-vmm` | layout, loaders, device tree, machine |
 //! | [`lkvm`] | here | options in the manner of LKVM |
 //!
@@ -35,6 +36,7 @@ pub mod lkvm;
 pub use cubie_arm_kvm as kvm;
 pub use cubie_hv as hv;
 pub use cubie_mmio_bus as mmio;
+pub use cubie_user_net as user_net;
 pub use cubie_virtio_blk as blk;
 pub use cubie_virtio_console as console;
 pub use cubie_virtio_core as virtio;

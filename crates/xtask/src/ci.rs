@@ -8,7 +8,7 @@ use crate::{
 };
 
 /// Crates that are published, lowest floor first.
-pub(crate) const PUBLISHED: [&str; 12] = [
+pub(crate) const PUBLISHED: [&str; 13] = [
     "cubie-vm-irq",
     "cubie-mmio-bus",
     "cubie-virtq",
@@ -19,6 +19,7 @@ pub(crate) const PUBLISHED: [&str; 12] = [
     "cubie-virtio-blk",
     "cubie-virtio-console",
     "cubie-virtio-rng",
+    "cubie-user-net",
     "cubie-vmm",
     "cubie",
 ];

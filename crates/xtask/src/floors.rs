@@ -17,6 +17,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("cubie-virtio-blk", 4),
     ("cubie-virtio-console", 4),
     ("cubie-virtio-rng", 4),
+    ("cubie-user-net", 5),
     ("cubie-vmm", 5),
     ("cubie-testkit", 5),
     ("cubie-armlab", 5),

@@ -1,0 +1,136 @@
+//! Which address of the host's a guest's destination is.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Instant;
+
+use crate::Config;
+use crate::addresses::{is_dns, is_gateway, is_inside};
+use crate::resolvers::Resolvers;
+
+/// DNS over UDP and TCP.
+const DOMAIN: u16 = 53;
+
+/// The one place that decides what a guest reaches.
+#[derive(Debug)]
+pub(crate) struct Nat {
+    restrict: bool,
+    host_loopback: bool,
+    resolvers: Resolvers,
+}
+
+impl Nat {
+    pub(crate) fn new(config: &Config) -> Self {
+        let resolvers = Resolvers::new(&config.resolvers);
+        Self { restrict: config.restrict, host_loopback: config.host_loopback, resolvers }
+    }
+
+    /// Where on the host something that the guest sends to `remote` goes; `None` for nowhere.
+    pub(crate) fn host_address(&mut self, remote: SocketAddr, now: Instant) -> Option<SocketAddr> {
+        let (address, port) = (remote.ip(), remote.port());
+        if self.restrict || port == 0 {
+            return None;
+        }
+        if is_gateway(address) {
+            let loopback = match address {
+                IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::LOCALHOST),
+                IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::LOCALHOST),
+            };
+            return self.host_loopback.then_some(SocketAddr::new(loopback, port));
+        }
+        if is_dns(address) {
+            return (port == DOMAIN).then(|| self.resolvers.current(now));
+        }
+        is_outside(address).then_some(remote)
+    }
+
+    /// Whether the guest may ping `address`, of another host.
+    pub(crate) fn may_ping(&self, address: IpAddr) -> bool {
+        !self.restrict && is_outside(address)
+    }
+}
+
+/// Whether an address can be another host's: not one of this host alone, or of its links, by whatever
+/// notation. Linux takes the unspecified address for its loopback.
+fn is_outside(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => {
+            let [first, ..] = v4.octets();
+            let special = v4.is_loopback() || v4.is_link_local() || first == 0 || first >= 224;
+            !special && !is_inside(address)
+        }
+        IpAddr::V6(v6) => {
+            let holds_v4 = v6.to_ipv4().is_some(); // mapped, compatible, :: and ::1
+            let special = holds_v4 || v6.is_multicast() || v6.is_unicast_link_local();
+            !special && !is_inside(address)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn nat(config: Config) -> impl FnMut(&str) -> Option<String> {
+        let mut nat =
+            Nat::new(&Config { resolvers: vec!["9.9.9.9:5353".parse().unwrap()], ..config });
+        move |remote| {
+            nat.host_address(remote.parse().unwrap(), Instant::now()).map(|a| a.to_string())
+        }
+    }
+
+    #[test]
+    fn the_gateway_is_the_host_and_the_name_server_its_resolver() {
+        let mut to = nat(Config::default());
+        for (remote, host) in [
+            ("10.0.2.2:80", Some("127.0.0.1:80")),
+            ("[fd00:10:0:2::2]:80", Some("[::1]:80")),
+            ("[fe80::2]:80", Some("[::1]:80")),
+            ("10.0.2.3:53", Some("9.9.9.9:5353")),
+            ("[fd00:10:0:2::3]:53", Some("9.9.9.9:5353")),
+            ("10.0.2.3:80", None),
+            ("93.184.216.34:80", Some("93.184.216.34:80")),
+            ("[2001:db8::1]:80", Some("[2001:db8::1]:80")),
+        ] {
+            assert_eq!(to(remote).as_deref(), host, "{remote}");
+        }
+    }
+
+    #[test]
+    fn no_notation_of_an_address_reaches_the_hosts_own() {
+        let mut to = nat(Config::default());
+        for remote in [
+            "127.0.0.1:80",
+            "127.9.9.9:80",
+            "0.0.0.0:80",
+            "0.1.2.3:80",
+            "169.254.169.254:80",
+            "224.0.0.251:5353",
+            "240.0.0.1:80",
+            "255.255.255.255:80",
+            "10.0.2.99:80",
+            "10.0.2.255:80",
+            "1.2.3.4:0",
+            "[::]:80",
+            "[::1]:80",
+            "[::127.0.0.1]:80",
+            "[::ffff:127.0.0.1]:80",
+            "[::ffff:1.2.3.4]:80",
+            "[fe80::1]:80",
+            "[ff02::1]:80",
+            "[fd00:10:0:2::99]:80",
+        ] {
+            assert_eq!(to(remote), None, "{remote}");
+        }
+    }
+
+    #[test]
+    fn what_is_switched_off_is_nowhere() {
+        let mut to = nat(Config { host_loopback: false, ..Config::default() });
+        assert_eq!(to("10.0.2.2:80"), None);
+        assert!(to("10.0.2.3:53").is_some() && to("1.2.3.4:80").is_some());
+        let mut to = nat(Config { restrict: true, ..Config::default() });
+        for remote in ["10.0.2.2:80", "10.0.2.3:53", "1.2.3.4:80", "[2001:db8::1]:80"] {
+            assert_eq!(to(remote), None, "{remote}");
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! Bounds in number and in time, which is an argument.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
+use std::time::Duration;
+
+use cubie_user_net::{Config, Limits};
+use smoltcp::iface::SocketHandle;
+use smoltcp::socket::tcp::State;
+
+use crate::stack::{DEADLINE, Stack, host};
+
+fn with(change: impl FnOnce(&mut Limits)) -> Config {
+    let mut limits = Limits::default();
+    change(&mut limits);
+    Config { limits, ..Config::default() }
+}
+
+fn connect(stack: &mut Stack, listener: &TcpListener) -> (SocketHandle, TcpStream) {
+    let socket = stack.connect(host(listener.local_addr().unwrap()));
+    assert!(stack.is_open(socket));
+    let stream = listener.accept().unwrap().0;
+    stream.set_read_timeout(Some(DEADLINE)).unwrap();
+    (socket, stream)
+}
+
+#[test]
+fn the_connection_that_was_silent_for_the_longest_time_gives_way() {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let mut stack = Stack::new(&with(|limits| limits.tcp_flows = 2));
+    let (first, mut first_host) = connect(&mut stack, &listener);
+    let (second, mut second_host) = connect(&mut stack, &listener);
+    stack.write(first, b"still here");
+    let mut said = [0; 10];
+    first_host.read_exact(&mut said).unwrap();
+    let (_third, _third_host) = connect(&mut stack, &listener);
+    let gone = second_host.read(&mut said).unwrap_err();
+    assert_eq!(gone.kind(), ErrorKind::ConnectionReset);
+    stack.until(|stack| (stack.tcp(second).state() == State::Closed).then_some(()));
+    first_host.write_all(b"so am I").unwrap();
+    stack.until(|stack| (stack.tcp(first).recv_queue() == 7).then_some(()));
+}
+
+#[test]
+fn a_connection_that_is_idle_for_too_long_is_reset_on_both_sides() {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let mut stack = Stack::new(&with(|limits| limits.tcp_idle = Duration::from_secs(100)));
+    let (idle, mut idle_host) = connect(&mut stack, &listener);
+    let (busy, mut busy_host) = connect(&mut stack, &listener);
+    stack.later = Duration::from_secs(90);
+    stack.write(busy, b"x");
+    stack.until_readable(&busy_host);
+    busy_host.read_exact(&mut [0]).unwrap();
+    stack.later = Duration::from_secs(101);
+    stack.until(|stack| (stack.tcp(idle).state() == State::Closed).then_some(()));
+    let gone = idle_host.read(&mut [0]).unwrap_err();
+    assert_eq!(gone.kind(), ErrorKind::ConnectionReset);
+    assert_eq!(stack.tcp(busy).state(), State::Established);
+}
+
+#[test]
+fn datagram_flows_are_bounded_in_number_and_time() {
+    let server = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    server.set_read_timeout(Some(DEADLINE)).unwrap();
+    let end = host(server.local_addr().unwrap());
+    let mut stack = Stack::new(&with(|limits| limits.udp_flows = 2));
+    let sockets = [1000, 1001, 1002].map(|port| stack.udp(port));
+    // What a datagram seems to come from changes with its flow.
+    let sender = |stack: &mut Stack, n: usize| {
+        stack.send_to(sockets[n], b"x", end);
+        stack.until_readable(&server);
+        server.recv_from(&mut [0; 9]).unwrap().1
+    };
+    let first = sender(&mut stack, 0);
+    let second = sender(&mut stack, 1);
+    assert_eq!(sender(&mut stack, 0), first);
+    sender(&mut stack, 2);
+    assert_eq!(sender(&mut stack, 0), first, "the other one had to go");
+    // Its socket is closed, so that the host's side is told.
+    server.connect(second).unwrap();
+    server.send(b"late").unwrap();
+    let gone = server.recv(&mut [0; 9]).unwrap_err();
+    assert_eq!(gone.kind(), ErrorKind::ConnectionRefused);
+    stack.later = Duration::from_secs(61);
+    stack.settle(|_| {});
+    server.connect(first).unwrap();
+    server.send(b"late").unwrap();
+    assert_eq!(server.recv(&mut [0; 9]).unwrap_err().kind(), ErrorKind::ConnectionRefused);
+}
