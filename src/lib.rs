@@ -51,6 +51,11 @@ pub use cubie_vmm as vmm;
 #[doc = include_str!("../README.md")]
 struct Readme;
 
+/// So does the network's on its page.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/networking.md")]
+struct Networking;
+
 /// So do the programs on the page for authors of devices.
 #[cfg(doctest)]
 #[doc = include_str!("../docs/your-device.md")]

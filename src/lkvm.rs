@@ -8,18 +8,20 @@
 //! let disk: DiskOption = "tools.iso,ro".parse()?;
 //! assert!(disk.read_only);
 //! let network: NetworkOption = "mode=tap,tapif=tap0,trans=mmio".parse()?;
-//! let name = Some("tap0".to_owned());
-//! assert_eq!(network, NetworkOption::Tap { name, mac: None, pairs: 1, vhost: false });
+//! let NetworkOption::Tap { mac: None, tap } = network else { panic!("{network:?}") };
+//! assert_eq!(tap.name.as_deref(), Some("tap0"));
 //! assert_eq!("2G".parse(), Ok(MemorySize(2 << 30)));
 //! assert_eq!("64K".parse::<ByteRate>()?.0.get(), 64 << 10);
 //! # Ok::<(), String>(())
 //! ```
 
+mod network;
+
 use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use crate::net::Mac;
+pub use network::{NetworkOption, TapOption};
 
 /// A disk: `PATH[,ro]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,71 +47,6 @@ impl FromStr for DiskOption {
             }
         }
         Ok(disk)
-    }
-}
-
-/// A network: `mode=tap[,tapif=NAME][,guest_mac=MAC][,mq=PAIRS][,vhost=0|1]`, or `none`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum NetworkOption {
-    /// No network card.
-    None,
-    /// A card on a tap.
-    Tap {
-        /// The host's interface; one is made where none is named.
-        name: Option<String>,
-        /// The guest's address; one is made where none is given.
-        mac: Option<Mac>,
-        /// Pairs of queues, each with a thread: 1 to 256.
-        pairs: usize,
-        /// The kernel serves the queues (vhost-net).
-        vhost: bool,
-    },
-}
-
-impl FromStr for NetworkOption {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        if text == "none" {
-            return Ok(Self::None);
-        }
-        let (mut mode, mut name, mut mac, mut mq, mut vhost) = (None, None, None, None, None);
-        for option in text.split(',') {
-            match option.split_once('=') {
-                Some(("mode", value)) => mode = Some(value),
-                Some(("tapif", value)) => name = Some(value.to_owned()),
-                Some(("guest_mac", value)) => {
-                    mac = Some(value.parse().map_err(|e| format!("guest_mac: {e}"))?);
-                }
-                Some(("mq", value)) => {
-                    let pairs = value.parse().ok().filter(|pairs| (1..=256).contains(pairs));
-                    mq = Some(pairs.ok_or("mq: give 1 to 256 pairs of queues")?);
-                }
-                Some(("vhost", "1")) => vhost = Some(true),
-                Some(("vhost", "0")) => vhost = Some(false),
-                Some(("trans", "mmio")) => {}
-                _ => {
-                    let known =
-                        "mode=tap, tapif=NAME, guest_mac=MAC, mq=PAIRS, vhost=0|1, trans=mmio";
-                    return Err(format!("unknown network option «{option}»: there are {known}"));
-                }
-            }
-        }
-        match mode {
-            Some("tap") => {
-                let (pairs, vhost) = (mq.unwrap_or(1), vhost.unwrap_or(false));
-                Ok(Self::Tap { name, mac, pairs, vhost })
-            }
-            Some("none")
-                if name.is_some() || mac.is_some() || mq.or(vhost.map(|_| 1)).is_some() =>
-            {
-                let what = "tapif, guest_mac, mq and vhost";
-                Err(format!("mode=none has no card: leave out {what}, or give mode=tap"))
-            }
-            Some("none") => Ok(Self::None),
-            Some(other) => Err(format!("unknown mode «{other}»: there are tap and none")),
-            None => Err("a network needs mode=tap, or is `none`".into()),
-        }
     }
 }
 
@@ -167,23 +104,10 @@ mod tests {
     #[test]
     fn what_is_wrong_is_named() {
         let disk = |text: &str| text.parse::<DiskOption>().unwrap_err();
-        let network = |text: &str| text.parse::<NetworkOption>().unwrap_err();
         let memory = |text: &str| text.parse::<MemorySize>().unwrap_err();
         let rate = |text: &str| text.parse::<ByteRate>().unwrap_err();
         assert!(disk(",ro").contains("PATH"));
         assert!(disk("a,rw").contains("«rw»"));
-        assert!(network("mode=user").contains("«user»"));
-        assert!(network("tapif=x").contains("mode=tap"));
-        assert!(network("mode=tap,guest_mac=1").contains("guest_mac"));
-        assert!(network("mode=none,tapif=x").contains("leave out tapif"));
-        assert!(network("guest_mac=02:00:5e:10:00:01,mode=none").contains("guest_mac"));
-        assert!(network("mode=none,mq=2").contains("mq"));
-        assert!(network("mode=none,vhost=1").contains("vhost"));
-        assert!(network("mode=tap,vhost=on").contains("«vhost=on»: there are mode=tap"));
-        for mq in ["0", "257", "-1", ""] {
-            assert!(network(&format!("mode=tap,mq={mq}")).contains("1 to 256"));
-        }
-        assert!(network("mode=tap,mtu=9000").contains("«mtu=9000»"));
         assert!(memory("5T").contains("«T»"));
         assert!(memory("G").contains("number"));
         assert!(memory("99999999999999G").contains("large"));

@@ -28,10 +28,10 @@ pub(crate) struct Cli {
     #[arg(short, long, value_name = "PATH[,ro]")]
     pub(crate) disk: Vec<DiskOption>,
 
-    /// Network: `mode=tap[,tapif=NAME][,guest_mac=MAC][,mq=PAIRS][,vhost=0|1]` or `none`; may be given
-    /// several times. `mq=4` is four pairs of queues, each with a thread; with `vhost=1` the host's kernel
-    /// moves the frames
-    /// [default: mode=tap, where it is permitted]
+    /// Network, may be given several times [default: mode=user]:
+    /// `mode=user[,hostfwd=tcp:127.0.0.1:8022-:22][,restrict][,loopback=off]` needs no root;
+    /// `mode=tap[,tapif=NAME][,mq=PAIRS][,vhost=1]` has PAIRS of queues, each with a thread, and with
+    /// `vhost=1` the host's kernel moves the frames; each with `[,guest_mac=MAC]`; or `none`
     #[arg(short, long, value_name = "OPTIONS")]
     pub(crate) network: Vec<NetworkOption>,
 

@@ -14,8 +14,7 @@ use cubie::blk::{Blk, RawFile, Serial};
 use cubie::console::{Messages, Resizer, Terminal, TerminalEvent};
 use cubie::hv::Gic;
 use cubie::kvm::{GuestMode, Kvm, VmConfig};
-use cubie::lkvm::{ByteRate, DiskOption, NetworkOption};
-use cubie::net::{Mac, Net, Tap, TapError};
+use cubie::lkvm::{ByteRate, DiskOption};
 use cubie::rng::{HostEntropy, Rng};
 use cubie::virtio::{Features, Interface, RateLimit, VirtioDevice};
 use cubie::vmm::loader::{FileError, KERNEL_LIMIT, Kernel, read_file};
@@ -24,11 +23,9 @@ use cubie::vmm::{
 };
 
 use crate::cli::{self, Cli, Console, Ring, Virtio};
+use crate::network::add_networks;
 
-type Devices = Vec<Box<dyn VirtioDevice>>;
-
-/// What a card takes whose driver is not told: Ethernet's.
-const USUAL_MTU: u16 = 1500;
+pub(crate) type Devices = Vec<Box<dyn VirtioDevice>>;
 
 /// Runs the guest to its end; the exit status says how it was.
 pub(crate) fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
@@ -36,7 +33,7 @@ pub(crate) fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
     let kvm = Kvm::open()?;
     let mut devices: Devices = vec![Box::new(random(cli.rng_rate))];
     add_disks(&mut devices, &cli.disk)?;
-    let taps = add_networks(&mut devices, cli)?;
+    let networks = add_networks(&mut devices, cli)?;
 
     let (sender, events) = channel();
     let terminal = Terminal::open(move |event| {
@@ -55,7 +52,7 @@ pub(crate) fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
             Some(resizer)
         }
     };
-    let mut greeting = Some(greeting(cli, &config, &taps));
+    let mut greeting = Some(greeting(cli, &config, &networks));
     let remote = Remote::default();
     let asked = obey(events, resizer, remote.clone());
     // A restart is a new machine with the same devices.
@@ -171,58 +168,11 @@ fn add_disks(devices: &mut Devices, disks: &[DiskOption]) -> anyhow::Result<()> 
     Ok(())
 }
 
-/// Returns the names of the host's interfaces.
-fn add_networks(devices: &mut Devices, cli: &Cli) -> anyhow::Result<Vec<String>> {
-    let mut names = vec![];
-    // Each card has its tap's name in its address, so that VMs of one name differ on a bridge.
-    let made = |tap: &Tap| Mac::made_from(&format!("{} {}", cli.name, tap.name()));
-    for network in &cli.network {
-        if let NetworkOption::Tap { name, mac, pairs, vhost } = network {
-            let taps =
-                open_tap(name.as_deref(), *pairs).context("--network mode=tap,tapif=NAME")?;
-            names.push(taps[0].name().to_owned());
-            let mac = mac.unwrap_or_else(|| made(&taps[0]));
-            let mut card = card(taps, mac)?;
-            if *vhost && let Err(error) = card.use_vhost() {
-                eprintln!("cubietruck-vm: vhost=1: {error}; going on without");
-            }
-            devices.push(Box::new(card));
-        }
-    }
-    if cli.network.is_empty() {
-        match Tap::open(None) {
-            Ok(tap) => {
-                names.push(tap.name().to_owned());
-                let mac = made(&tap);
-                devices.push(Box::new(Net::new(tap, mac)));
-            }
-            Err(error) => eprintln!("cubietruck-vm: no network card: {error}"),
-        }
-    }
-    Ok(names)
-}
-
-/// One end for each pair of queues. A tap that somebody has made for one queue stays one.
-fn open_tap(name: Option<&str>, pairs: usize) -> Result<Vec<Tap>, TapError> {
-    match pairs {
-        1 => Ok(vec![Tap::open(name)?]),
-        _ => Tap::open_queues(name, pairs),
-    }
-}
-
-/// The guest learns the MTU of a tap that has an unusual one.
-fn card(taps: Vec<Tap>, mac: Mac) -> anyhow::Result<Net<Tap>> {
-    let mtu = taps[0].mtu()?;
-    let card = Net::with_pairs(taps, mac).context("--network mq=PAIRS")?;
-    if mtu == USUAL_MTU { Ok(card) } else { Ok(card.with_mtu(mtu)?) }
-}
-
 /// The one line before the guest speaks.
-fn greeting(cli: &Cli, config: &MachineConfig, taps: &[String]) -> String {
+fn greeting(cli: &Cli, config: &MachineConfig, networks: &[String]) -> String {
     let kernel = &config.kernel.format;
     let cpus = if cli.cpus == 1 { "1 CPU".into() } else { format!("{} CPUs", cli.cpus) };
-    let network =
-        if taps.is_empty() { "no network".into() } else { format!("tap {}", taps.join(", ")) };
+    let network = if networks.is_empty() { "no network".into() } else { networks.join(", ") };
     let (name, mib) = (&cli.name, cli.mem.0 >> 20);
     format!("{name}: {kernel}, {cpus}, {mib} MiB, {network}; Ctrl-A x quits, Ctrl-A c helps")
 }

@@ -4,6 +4,8 @@ mod cli;
 mod images;
 #[cfg(target_arch = "aarch64")]
 mod machine;
+#[cfg(target_arch = "aarch64")]
+mod network;
 
 use std::process::ExitCode;
 

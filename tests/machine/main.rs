@@ -14,5 +14,6 @@ mod packed_trapped;
 mod reset;
 mod storm;
 mod terminal;
+mod user_network;
 mod vhost;
 mod vm;

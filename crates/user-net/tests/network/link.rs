@@ -38,6 +38,8 @@ fn a_guest_gets_its_address_its_router_and_its_name_server_by_dhcp() {
 fn a_guest_makes_its_ipv6_address_of_the_advertised_prefix() {
     let mut stack = Stack::bare(&Config::default());
     let address = stack.until(|stack| {
+        // Its stack takes addresses over at the beginning of a turn.
+        stack.poll();
         let own = stack.interface.ip_addrs().iter();
         let mut inside = own.filter_map(|cidr| match cidr.address() {
             IpAddress::Ipv6(address) if address.segments()[..4] == PREFIX.segments()[..4] => {

@@ -1,0 +1,63 @@
+//! The network cards that the options ask for.
+
+use anyhow::Context;
+use cubie::lkvm::{NetworkOption, TapOption};
+use cubie::net::{Mac, Net, Tap, TapError};
+use cubie::user_net::{Config, UserNet};
+
+use crate::cli::Cli;
+use crate::machine::Devices;
+
+/// What a card takes whose driver is not told: Ethernet's.
+const USUAL_MTU: u16 = 1500;
+
+/// Returns what each card is on, as the greeting has it.
+pub(crate) fn add_networks(devices: &mut Devices, cli: &Cli) -> anyhow::Result<Vec<String>> {
+    let default = [NetworkOption::User { mac: None, config: Config::default() }];
+    let networks = if cli.network.is_empty() { &default[..] } else { &cli.network };
+    let mut said = vec![];
+    for (index, network) in networks.iter().enumerate() {
+        // Each card has its tap's name in its address, so that VMs of one name differ on a bridge.
+        let made = |on: &str| Mac::made_from(&format!("{} {on}", cli.name));
+        match network {
+            NetworkOption::None => {}
+            NetworkOption::Tap { mac, tap } => {
+                let taps = open(tap).context("--network mode=tap,tapif=NAME")?;
+                let name = taps[0].name().to_owned();
+                devices.push(Box::new(card(taps, mac.unwrap_or_else(|| made(&name)), tap)?));
+                said.push(format!("tap {name}"));
+            }
+            NetworkOption::User { mac, config } => {
+                let user = UserNet::new(config).context("--network mode=user")?;
+                let mac = mac.unwrap_or_else(|| made(&format!("user {index}")));
+                said.push("user network".into());
+                said.extend(user.forwards().map(|forward| format!("hostfwd {forward}")));
+                devices.push(Box::new(Net::new(user, mac)));
+            }
+        }
+    }
+    Ok(said)
+}
+
+/// One end for each pair of queues. A tap that somebody has made for one queue stays one.
+fn open(tap: &TapOption) -> Result<Vec<Tap>, TapError> {
+    match tap.pairs {
+        1 => Ok(vec![Tap::open(tap.name.as_deref())?]),
+        pairs => Tap::open_queues(tap.name.as_deref(), pairs),
+    }
+}
+
+/// The guest learns the MTU of a tap that has an unusual one.
+fn card(taps: Vec<Tap>, mac: Mac, how: &TapOption) -> anyhow::Result<Net<Tap>> {
+    let mtu = taps[0].mtu()?;
+    let mut card = Net::with_pairs(taps, mac).context("--network mq=PAIRS")?;
+    if mtu != USUAL_MTU {
+        card = card.with_mtu(mtu)?;
+    }
+    if how.vhost
+        && let Err(error) = card.use_vhost()
+    {
+        eprintln!("cubietruck-vm: vhost=1: {error}; going on without");
+    }
+    Ok(card)
+}
