@@ -36,7 +36,7 @@ pub(crate) enum Kind {
 pub(crate) struct Datagrams {
     kind: Kind,
     flows: Table<Flow>,
-    /// Flows that have something for the guest and had no room.
+    /// Flows that may have something for the guest.
     waiting: VecDeque<Path>,
     buffer: Box<[u8]>,
 }
@@ -47,6 +47,8 @@ struct Flow {
     /// Where to send to by a socket that is not connected: a forwarded port.
     peer: Option<SocketAddr>,
     mac: EthernetAddress,
+    /// It is one of those that wait for room.
+    waiting: bool,
 }
 
 impl Datagrams {
@@ -89,7 +91,7 @@ impl Datagrams {
     ) {
         if self.flows.touch(&path, ends.now).is_none() {
             self.make_room();
-            let flow = Flow { socket: Arc::clone(socket), peer: Some(peer), mac };
+            let flow = Flow { socket: Arc::clone(socket), peer: Some(peer), mac, waiting: false };
             self.flows.insert(path, None, flow, ends.now);
         }
         push(self.kind, path, mac, datagram, &mut ends.outbox);
@@ -106,13 +108,16 @@ impl Datagrams {
     }
 
     /// Something has happened to a socket; `false` if it is of another kind.
-    pub(crate) fn event(&mut self, token: Token, ends: &mut Ends) -> bool {
-        let path = self.flows.path_of(token);
-        path.into_iter().for_each(|path| self.receive(path, ends));
-        path.is_some()
+    pub(crate) fn event(&mut self, token: Token) -> bool {
+        let Some(path) = self.flows.path_of(token) else { return false };
+        let flow = self.flows.get(&path);
+        if flow.is_some_and(|flow| !std::mem::replace(&mut flow.waiting, true)) {
+            self.waiting.push_back(path);
+        }
+        true
     }
 
-    /// Goes on where there was no room.
+    /// Brings the guest what has come, as long as there is room.
     pub(crate) fn serve(&mut self, ends: &mut Ends) {
         while ends.outbox.has_room() {
             let Some(path) = self.waiting.pop_front() else { return };
@@ -123,7 +128,7 @@ impl Datagrams {
     /// Ends what was idle for too long.
     pub(crate) fn expire(&mut self, now: Instant) {
         for path in self.flows.expired(now) {
-            self.flows.remove(&path);
+            self.remove(&path);
         }
     }
 
@@ -143,22 +148,29 @@ impl Datagrams {
         };
         self.make_room();
         let token = ends.events.watch(&socket)?;
-        let flow = Flow { socket: Arc::new(socket), peer: None, mac };
+        let flow = Flow { socket: Arc::new(socket), peer: None, mac, waiting: false };
         self.flows.insert(path, Some(token), flow, ends.now);
         self.flows.get(&path).ok_or(io::ErrorKind::NotFound.into())
     }
 
     fn make_room(&mut self) {
         let oldest = self.flows.in_the_way();
-        oldest.and_then(|path| self.flows.remove(&path));
+        oldest.into_iter().for_each(|path| self.remove(&path));
+    }
+
+    fn remove(&mut self, path: &Path) {
+        if self.flows.remove(path).is_some_and(|flow| flow.waiting) {
+            self.waiting.retain(|waiting| waiting != path);
+        }
     }
 
     /// What the host's side has sent goes to the guest, as long as there is room.
     fn receive(&mut self, path: Path, ends: &mut Ends) {
-        let Self { kind, flows, waiting, buffer } = self;
+        let Self { kind, flows, buffer, .. } = self;
         let mut failed = false;
         while ends.outbox.has_room() {
-            let Some(Flow { socket, peer: None, mac }) = flows.get(&path) else { return };
+            let Some(flow) = flows.get(&path) else { return };
+            let Flow { socket, mac, waiting, .. } = flow;
             let mac = *mac;
             match recv(&*socket, &mut buffer[..], RecvFlags::empty()) {
                 Ok((len, _)) => {
@@ -166,17 +178,19 @@ impl Datagrams {
                     flows.touch(&path, ends.now);
                     push(*kind, path, mac, &buffer[..len], &mut ends.outbox);
                 }
-                Err(Errno::AGAIN) => return,
                 // What became of an earlier datagram, which is told once.
-                Err(error) if !failed => {
+                Err(error) if error != Errno::AGAIN && !failed => {
                     failed = true;
                     let quote = quote(*kind, path);
                     tell(*kind, path, mac, &quote, error, &mut ends.outbox);
                 }
-                Err(_) => return,
+                Err(_) => {
+                    *waiting = false;
+                    return;
+                }
             }
         }
-        waiting.push_back(path);
+        self.waiting.push_back(path);
     }
 }
 

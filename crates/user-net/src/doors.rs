@@ -19,7 +19,7 @@ use crate::table::Path;
 use crate::tcp::Tcp;
 use crate::{UserNetError, arp, ndp, socket, udp};
 
-/// Connections that are accepted in one turn.
+/// Connections or datagrams that are let in in one turn.
 const TURN: usize = 32;
 /// Peers of a UDP port that are remembered, of whom those without a flow are forgotten first.
 const MOST_PEERS: usize = 1024;
@@ -130,7 +130,10 @@ impl Door {
     ) {
         let socket = Arc::clone(&self.socket);
         let mut failed = false;
-        while ends.outbox.has_room() {
+        for _ in 0..TURN {
+            if !ends.outbox.has_room() {
+                break;
+            }
             match recvfrom(&socket, &mut *buffer, RecvFlags::empty()) {
                 Ok((len, _, peer)) => {
                     let Some(peer) = peer.and_then(|peer| peer.try_into().ok()) else { continue };
@@ -145,6 +148,7 @@ impl Door {
                 }
             }
         }
+        ends.events.wake();
     }
 
     /// The way to the guest that stands for `peer`.

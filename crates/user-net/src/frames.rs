@@ -32,6 +32,12 @@ impl Outbox {
         self.frames.len() < MOST
     }
 
+    /// Whether there is room for connections, which fill what they get: half of it is for what cannot
+    /// wait so well.
+    pub(crate) fn has_room_for_streams(&self) -> bool {
+        self.frames.len() < MOST / 2
+    }
+
     /// Shows the next frame to `take`, and removes it.
     pub(crate) fn pop<R>(&mut self, take: impl FnOnce(&[u8]) -> R) -> Option<R> {
         let frame = self.frames.pop_front()?;

@@ -100,8 +100,8 @@ impl Gateway {
             ends.events.take(tokens);
             for token in tokens.drain(..) {
                 let _whose = tcp.event(token)
-                    || udp.event(token, ends)
-                    || pings.event(token, ends)
+                    || udp.event(token)
+                    || pings.event(token)
                     || doors.event(token, ends);
             }
             doors.serve(tcp, udp, ends);

@@ -121,7 +121,7 @@ impl Tcp {
 
     /// Gives a turn to each flow that wants one, as long as there is room for what they say.
     pub(crate) fn serve(&mut self, ends: &mut Ends) {
-        while ends.outbox.has_room() {
+        while ends.outbox.has_room_for_streams() {
             let Some(path) = self.queue.pop_front() else { return };
             self.turn(path, ends);
         }
@@ -184,6 +184,9 @@ impl Tcp {
     fn end(&mut self, path: Path, ends: &mut Ends) {
         let time = self.time(ends.now);
         if let Some(mut flow) = self.flows.remove(&path) {
+            if flow.queued {
+                self.queue.retain(|queued| *queued != path);
+            }
             flow.abort();
             speak(&mut self.interface, time, path, &mut flow, &mut ends.outbox);
             flow.hang_up();
@@ -199,7 +202,7 @@ impl Tcp {
         if !flow.lingers() {
             speak(interface, time, path, flow, &mut ends.outbox);
         }
-        if !ends.outbox.has_room() {
+        if !ends.outbox.has_room_for_streams() {
             // There may be more to say.
             flow.queued = true;
             queue.push_back(path);

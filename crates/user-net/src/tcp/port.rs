@@ -47,7 +47,7 @@ impl Device for Port<'_> {
 
     fn transmit(&mut self, _: Instant) -> Option<Out<'_>> {
         let Self { outbox, mac, kind, .. } = self;
-        outbox.has_room().then_some(Out { outbox, mac: *mac, kind: *kind })
+        outbox.has_room_for_streams().then_some(Out { outbox, mac: *mac, kind: *kind })
     }
 
     fn capabilities(&self) -> DeviceCapabilities {
