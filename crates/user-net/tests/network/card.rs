@@ -14,7 +14,8 @@ use rustix::time::{
 };
 use virtio_drivers::device::net::{TxBuffer, VirtIONet};
 
-use crate::stack::{Cable, DEADLINE, MAC, Stack, host, spawn};
+use crate::cable::Cable;
+use crate::stack::{DEADLINE, MAC, Stack, host, spawn};
 
 type Driver = VirtIONet<GuestHal, RegisterTransport, 32>;
 

@@ -1,6 +1,7 @@
 //! A guest's stack (smoltcp's) on one end of the cable, servers of the standard library on the
 //! other end of the network: no VM, no root.
 
+mod cable;
 mod card;
 mod datagrams;
 mod doors;

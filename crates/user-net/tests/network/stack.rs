@@ -10,9 +10,10 @@ use cubie_user_net::addresses::{GATEWAY, GATEWAY6, GUEST, PREFIX};
 use cubie_user_net::{Config, Gateway};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use smoltcp::iface::{self, Interface, PollResult, SocketHandle, SocketSet};
-use smoltcp::phy::{Device, DeviceCapabilities, Medium, RxToken, TxToken};
 use smoltcp::socket::{tcp, udp};
 use smoltcp::wire::{EthernetAddress, IpCidr};
+
+use crate::cable::{Cable, Link};
 
 /// What anything may take at most.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
@@ -26,26 +27,6 @@ pub(crate) fn guest6() -> Ipv6Addr {
 
 /// Its address on the link.
 const LINK_LOCAL: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 15);
-
-/// The guest's end of a cable.
-pub(crate) trait Cable {
-    fn send(&mut self, frame: &[u8], now: Instant);
-    fn receive(&mut self, now: Instant) -> Option<Vec<u8>>;
-    /// Readable when something may have come.
-    fn ready(&self) -> BorrowedFd<'_>;
-}
-
-impl Cable for Gateway {
-    fn send(&mut self, frame: &[u8], now: Instant) {
-        self.input(frame, now);
-    }
-    fn receive(&mut self, now: Instant) -> Option<Vec<u8>> {
-        self.output(now, <[u8]>::to_vec)
-    }
-    fn ready(&self) -> BorrowedFd<'_> {
-        self.as_fd()
-    }
-}
 
 /// A guest with IPv4 and IPv6 addresses, and a cable.
 pub(crate) struct Stack<C: Cable = Gateway> {
@@ -284,67 +265,4 @@ pub(crate) fn spawn(body: impl FnOnce() + Send + 'static) -> Thread {
 pub(crate) fn host(server: SocketAddr) -> SocketAddr {
     let gateway: IpAddr = if server.is_ipv4() { GATEWAY.into() } else { GATEWAY6.into() };
     SocketAddr::new(gateway, server.port())
-}
-
-struct Link<C> {
-    cable: C,
-    now: Instant,
-}
-
-impl<C: Cable> Cable for &mut C {
-    fn send(&mut self, frame: &[u8], now: Instant) {
-        (**self).send(frame, now);
-    }
-    fn receive(&mut self, now: Instant) -> Option<Vec<u8>> {
-        (**self).receive(now)
-    }
-    fn ready(&self) -> BorrowedFd<'_> {
-        (**self).ready()
-    }
-}
-
-impl<C: Cable> Device for Link<C> {
-    type RxToken<'a>
-        = Received
-    where
-        Self: 'a;
-    type TxToken<'a>
-        = Room<'a, C>
-    where
-        Self: 'a;
-
-    fn receive(&mut self, _: smoltcp::time::Instant) -> Option<(Received, Room<'_, C>)> {
-        let frame = self.cable.receive(self.now)?;
-        Some((Received(frame), Room(self)))
-    }
-
-    fn transmit(&mut self, _: smoltcp::time::Instant) -> Option<Room<'_, C>> {
-        Some(Room(self))
-    }
-
-    fn capabilities(&self) -> DeviceCapabilities {
-        let mut capabilities = DeviceCapabilities::default();
-        capabilities.medium = Medium::Ethernet;
-        capabilities.max_transmission_unit = 1514;
-        capabilities
-    }
-}
-
-struct Received(Vec<u8>);
-
-impl RxToken for Received {
-    fn consume<R, F: FnOnce(&[u8]) -> R>(self, take: F) -> R {
-        take(&self.0)
-    }
-}
-
-struct Room<'a, C>(&'a mut Link<C>);
-
-impl<C: Cable> TxToken for Room<'_, C> {
-    fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, len: usize, fill: F) -> R {
-        let mut frame = vec![0; len];
-        let filled = fill(&mut frame);
-        self.0.cable.send(&frame, self.0.now);
-        filled
-    }
 }
