@@ -7,6 +7,7 @@
 //! |---|---|---|
 //! | [`irq`] | `cubie-vm-irq` | how a device gets the guest's attention; SPI, PPI, GSI and INTID as types |
 //! | [`mmio`] | `cubie-mmio-bus` | address ranges to devices |
+//! | [`host_net`] | `cubie-host-net` | the host's side of a tap: bridge, NAT, route |
 //! | [`virtq`] | `cubie-virtq` | virtqueues, the device's end |
 //! | [`hv`] | `cubie-hv` | what a machine needs from a hypervisor, and a scripted fake |
 //! | [`virtio`] | `cubie-virtio-core` | device trait, virtio-mmio registers, worker thread |
@@ -34,6 +35,7 @@
 pub mod lkvm;
 
 pub use cubie_arm_kvm as kvm;
+pub use cubie_host_net as host_net;
 pub use cubie_hv as hv;
 pub use cubie_mmio_bus as mmio;
 pub use cubie_user_net as user_net;

@@ -11,6 +11,7 @@ use crate::{
 pub(crate) const PUBLISHED: [&str; 13] = [
     "cubie-vm-irq",
     "cubie-mmio-bus",
+    "cubie-host-net",
     "cubie-virtq",
     "cubie-hv",
     "cubie-virtio-core",

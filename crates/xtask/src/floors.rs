@@ -9,6 +9,7 @@ use crate::shell::root;
 const FLOORS: &[(&str, u8)] = &[
     ("cubie-vm-irq", 1),
     ("cubie-mmio-bus", 1),
+    ("cubie-host-net", 1),
     ("cubie-virtq", 2),
     ("cubie-hv", 2),
     ("cubie-virtio-core", 3),

@@ -1,0 +1,90 @@
+//! The host's side of one tap.
+
+use std::fmt;
+use std::net::Ipv4Addr;
+
+use ipnet::Ipv4Net;
+
+use crate::dhcp::DhcpServer;
+use crate::masquerade::Masquerade;
+use crate::seat::{Door, Seat};
+
+/// A network that is set up, until it is dropped: then all that was made for it is gone, and what was
+/// changed is as before. It is dropped in the network namespace in which it was made.
+///
+/// It says in a few words what it is: `NAT 10.9.8.0/24 on cubie-nat0`.
+#[derive(Debug)]
+pub struct HostNet {
+    kind: Kind,
+    dhcp: Option<DhcpServer>,
+    masquerade: Option<Masquerade>,
+    /// None if an administrator has made all of it.
+    seat: Option<Seat>,
+}
+
+/// What one is told about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Bridge(String),
+    Nat { subnet: Ipv4Net, bridge: String },
+    Routed(Ipv4Addr),
+}
+
+impl HostNet {
+    /// What an administrator has prepared.
+    pub(crate) fn prepared(kind: Kind) -> Self {
+        Self { kind, dhcp: None, masquerade: None, seat: None }
+    }
+
+    /// What was made, under this seat.
+    pub(crate) fn made(
+        kind: Kind,
+        seat: Seat,
+        dhcp: Option<DhcpServer>,
+        masquerade: Option<Masquerade>,
+    ) -> Self {
+        Self { kind, dhcp, masquerade, seat: Some(seat) }
+    }
+
+    /// The bridge that the tap is part of: others may be made parts of it too.
+    pub fn bridge(&self) -> Option<&str> {
+        match &self.kind {
+            Kind::Bridge(bridge) | Kind::Nat { bridge, .. } => Some(bridge),
+            Kind::Routed(_) => None,
+        }
+    }
+
+    /// The private network of the guest, with NAT.
+    pub fn subnet(&self) -> Option<Ipv4Net> {
+        match self.kind {
+            Kind::Nat { subnet, .. } => Some(subnet),
+            Kind::Bridge(_) | Kind::Routed(_) => None,
+        }
+    }
+
+    /// Whether an administrator had prepared it, so that nothing was made.
+    pub fn is_prepared(&self) -> bool {
+        self.seat.is_none()
+    }
+}
+
+impl fmt::Display for HostNet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.kind {
+            Kind::Bridge(bridge) => write!(f, "bridge {bridge}"),
+            Kind::Nat { subnet, bridge } => write!(f, "NAT {subnet} on {bridge}"),
+            Kind::Routed(guest) => write!(f, "routed {guest}"),
+        }
+    }
+}
+
+impl Drop for HostNet {
+    fn drop(&mut self) {
+        self.dhcp = None;
+        self.masquerade = None;
+        let Some(seat) = self.seat.take() else { return };
+        if let Err(error) = Door::enter().and_then(|mut door| door.clear_seat(seat)) {
+            tracing::warn!("«{self}» is not taken down whole, but at the next start: {error}");
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! The host's side of a guest's tap: what it leads to, as a value that undoes itself.
+//!
+//! For virtual machine monitors whose guests have a tap (`cubie-virtio-net` opens them) and whose users should
+//! not have to know how a host's network is put together. A [`HostSide`] says what is wanted, and
+//! [`HostSide::set_up`] makes a [`HostNet`] of it:
+//!
+//! * [`HostSide::Bridge`], public: the tap is part of a bridge that the host has. Nothing else is changed.
+//! * [`HostSide::Nat`], private: a bridge of its own with an address of the host, forwarding, a table of
+//!   nftables that translates addresses and lets nobody in, and a DHCP server. Each guest has a network of
+//!   its own; a second guest joins the first one's by `HostSide::Bridge` and the name of its bridge.
+//! * [`HostSide::Routed`]: the host's route to one address leads into the tap, with forwarding, and a DHCP
+//!   server that tells the guest.
+//!
+//! # Life of a network
+//!
+//! 1. *Set up.* One at a time, in one network namespace: what killed programs have left is cleared away, what
+//!    is needed is checked against what the host has, and made. If anything fails, all of it is undone.
+//! 2. *In use.* The kernel does the work. One thread hands out addresses.
+//! 3. *Taken down*, by the drop of the [`HostNet`] or, after SIGKILL, at the next start: everything that was
+//!    made is deleted, everything that was changed is as before. Forwarding goes off with the last that needs
+//!    it, if it was off before the first.
+//!
+//! # Whose is what
+//!
+//! What is ours has `cubie-host-net/N` in its alias (`ip link`), and N is a Unix socket of the process that has
+//! made it: nobody else can have the name meanwhile, and the kernel frees it however the process ends. Nothing
+//! without such a mark, or with that of a living process, is touched. The table of nftables belongs to the socket
+//! that has made it and vanishes with it. That forwarding was off is remembered by a further name of the
+//! loopback interface, `cubie-forwarding-was-off`.
+//!
+//! # What an administrator prepares
+//!
+//! Changing a host's network takes root (`CAP_NET_ADMIN`, and `CAP_NET_BIND_SERVICE` for DHCP). Without, the
+//! error has the commands for an administrator ([`HostSide::preparation`]): the same mode then finds what it
+//! needs at the tap, and makes nothing.
+//!
+//! # Whose code
+//!
+//! Requests to the kernel are written by the crates `netlink-bindings` and `netlink-socket2`, which are made from
+//! the kernel's own descriptions of rtnetlink and nftables and need neither an asynchronous runtime nor a program.
+//! (The crate `nftables` runs `nft`, which hosts without a firewall do not have, and a table cannot be owned by
+//! a program that is over; `nftnl` needs libraries in C; `rustables` is under the GPL.) DHCP's messages are those
+//! of `smoltcp`.
+//!
+//! Only IPv4 is set up. A public bridge carries whatever it carries.
+//!
+//! ```no_run
+//! use cubie_host_net::HostSide;
+//!
+//! let network = HostSide::Nat(None).set_up("tap0")?;
+//! println!("tap0: {network}"); // NAT 10.9.8.0/24 on cubie-nat0
+//! // The guest runs, asks by DHCP for an address, and reaches what the host reaches.
+//! drop(network); // nothing is left
+//! # Ok::<(), cubie_host_net::HostNetError>(())
+//! ```
+#![forbid(unsafe_code)]
+
+mod claim;
+mod dhcp;
+mod error;
+mod forwarding;
+mod host_net;
+mod masquerade;
+mod nat;
+mod preparation;
+mod public_bridge;
+mod resolvers;
+mod routed;
+mod rtnetlink;
+mod seat;
+mod side;
+
+pub use error::HostNetError;
+pub use host_net::HostNet;
+/// A network of IPv4 addresses, such as `10.9.8.0/24`.
+pub use ipnet::Ipv4Net;
+pub use side::HostSide;

@@ -1,0 +1,165 @@
+//! Packets of a private network leave under the host's address (nftables).
+
+use std::ffi::{CStr, CString};
+use std::fmt;
+use std::io;
+
+use ipnet::Ipv4Net;
+use netlink_bindings::nftables::{
+    Chained, CmpOps, CtKeys, MetaKeys, Nfgenmsg, PayloadBase, PushExprListAttrs, PushRuleAttrs,
+    Registers, TableFlags, VerdictCode,
+};
+use netlink_bindings::utils::RequestBuf;
+use netlink_socket2::NetlinkSocket;
+
+/// Where an IPv4 header has its addresses.
+const SOURCE: u32 = 12;
+const DESTINATION: u32 = 16;
+/// Of a connection that begins, in what nftables calls its state (nf_conntrack_common.h, and 1 more).
+const CT_NEW: u32 = 1 << 3;
+const DATA: u32 = Registers::Reg1 as u32;
+
+/// A table of nftables that is ours:
+///
+/// ```text
+/// table ip BRIDGE {
+///     flags owner
+///     chain postrouting {
+///         type nat hook postrouting priority srcnat
+///         ip saddr SUBNET ip daddr != SUBNET masquerade
+///     }
+///     chain forward {
+///         type filter hook forward priority filter
+///         iifname != BRIDGE oifname BRIDGE ct state new drop
+///     }
+/// }
+/// ```
+///
+/// The kernel removes it with the socket that has made it, whatever becomes of the process, and lets nobody
+/// else change it meanwhile (Linux 5.12, NFT_TABLE_F_OWNER): no reload of a firewall takes it away.
+pub(crate) struct Masquerade(#[expect(dead_code, reason = "held")] NetlinkSocket);
+
+impl Masquerade {
+    /// For the network `subnet` behind the interface `bridge`, whose name the table gets.
+    pub(crate) fn set_up(bridge: &str, subnet: Ipv4Net) -> io::Result<Self> {
+        let mut socket = NetlinkSocket::new();
+        let name = CString::new(bridge)?;
+        let mut batch = Batch::begin(&mut socket, name);
+        batch.table();
+        batch.chain(c"postrouting", c"nat", libc::NF_INET_POST_ROUTING, 100);
+        batch.rule(c"postrouting", |rule| {
+            let rule = within(rule, SOURCE, CmpOps::Eq, subnet);
+            let rule = within(rule, DESTINATION, CmpOps::Neq, subnet);
+            rule.nested_elem().push_name(c"masq").end_nested()
+        });
+        batch.chain(c"forward", c"filter", libc::NF_INET_FORWARD, 0);
+        batch.rule(c"forward", |rule| drop_new_towards(rule, bridge));
+        let batch = batch.end();
+        socket.request_chained(&batch.finalize())?.recv_all()?;
+        Ok(Self(socket))
+    }
+}
+
+/// Requests that take effect together.
+struct Batch {
+    requests: Chained<'static>,
+    table: CString,
+}
+
+type Expressions<'a> = PushExprListAttrs<PushRuleAttrs<RequestBuf<'a>>>;
+
+impl Batch {
+    fn begin(socket: &mut NetlinkSocket, table: CString) -> Self {
+        let mut requests = Chained::new(socket.reserve_seq(16));
+        requests.request().op_batch_begin_do(&subsystem());
+        Self { requests, table }
+    }
+
+    fn table(&mut self) {
+        let request = self.requests.request().set_create().set_excl();
+        let attributes = request.op_newtable_do(&ipv4()).into_encoder();
+        attributes.push_name(&self.table).push_flags(TableFlags::Owner as u32);
+    }
+
+    fn chain(&mut self, name: &CStr, kind: &CStr, hook: i32, priority: i32) {
+        let request = self.requests.request().set_create();
+        let attributes = request.op_newchain_do(&ipv4()).into_encoder();
+        let attributes = attributes.push_table(&self.table).push_name(name).push_type(kind);
+        attributes.nested_hook().push_num(hook.cast_unsigned()).push_priority(priority);
+    }
+
+    fn rule(
+        &mut self,
+        chain: &CStr,
+        fill: impl for<'a> FnOnce(Expressions<'a>) -> Expressions<'a>,
+    ) {
+        let request = self.requests.request().set_create().set_append();
+        let attributes = request.op_newrule_do(&ipv4()).into_encoder();
+        let attributes = attributes.push_table(&self.table).push_chain(chain);
+        fill(attributes.nested_expressions());
+    }
+
+    fn end(mut self) -> Chained<'static> {
+        self.requests.request().op_batch_end_do(&subsystem());
+        self.requests
+    }
+}
+
+/// The address at `offset` is, or is not, one of `net`.
+fn within(rule: Expressions<'_>, offset: u32, op: CmpOps, net: Ipv4Net) -> Expressions<'_> {
+    let rule = rule.nested_elem().nested_data_payload();
+    let rule = rule.push_dreg(DATA).push_base(PayloadBase::NetworkHeader as u32);
+    let rule = rule.push_offset(offset).push_len(4).end_nested().end_nested();
+    let rule = masked(rule, &net.netmask().octets());
+    compared(rule, op, &net.network().octets())
+}
+
+/// Nobody outside begins a connection into the private network. Guests of it do among each other: their
+/// packets come by here too where a bridge asks the firewall (br_netfilter).
+fn drop_new_towards<'a>(rule: Expressions<'a>, bridge: &str) -> Expressions<'a> {
+    let mut name = [0; libc::IFNAMSIZ];
+    name[..bridge.len()].copy_from_slice(bridge.as_bytes());
+    let rule = compared(loaded(rule, MetaKeys::Iifname), CmpOps::Neq, &name);
+    let rule = compared(loaded(rule, MetaKeys::Oifname), CmpOps::Eq, &name);
+    let rule = rule.nested_elem().nested_data_ct();
+    let rule = rule.push_dreg(DATA).push_key(CtKeys::State as u32).end_nested().end_nested();
+    let rule = masked(rule, &CT_NEW.to_ne_bytes());
+    let rule = compared(rule, CmpOps::Neq, &[0; 4]);
+    let rule = rule.nested_elem().nested_data_immediate();
+    let rule = rule.push_dreg(Registers::RegVerdict as u32).nested_data().nested_verdict();
+    let rule = rule.push_code(VerdictCode::Drop as u32).end_nested().end_nested();
+    rule.end_nested().end_nested()
+}
+
+fn loaded(rule: Expressions<'_>, key: MetaKeys) -> Expressions<'_> {
+    let rule = rule.nested_elem().nested_data_meta();
+    rule.push_dreg(DATA).push_key(key as u32).end_nested().end_nested()
+}
+
+fn masked<'a>(rule: Expressions<'a>, mask: &[u8; 4]) -> Expressions<'a> {
+    let rule = rule.nested_elem().nested_data_bitwise();
+    let rule = rule.push_sreg(DATA).push_dreg(DATA).push_len(4);
+    let rule = rule.nested_mask().push_value(mask).end_nested();
+    rule.nested_xor().push_value(&[0; 4]).end_nested().end_nested().end_nested()
+}
+
+fn compared<'a>(rule: Expressions<'a>, op: CmpOps, value: &[u8]) -> Expressions<'a> {
+    let rule = rule.nested_elem().nested_data_cmp().push_sreg(DATA).push_op(op as u32);
+    rule.nested_data().push_value(value).end_nested().end_nested().end_nested()
+}
+
+fn ipv4() -> Nfgenmsg {
+    Nfgenmsg { nfgen_family: libc::NFPROTO_IPV4 as u8, ..Nfgenmsg::new() }
+}
+
+fn subsystem() -> Nfgenmsg {
+    let mut header = Nfgenmsg::new();
+    header.set_res_id(libc::NFNL_SUBSYS_NFTABLES as u16);
+    header
+}
+
+impl fmt::Debug for Masquerade {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Masquerade")
+    }
+}

@@ -1,0 +1,41 @@
+//! What an administrator runs beforehand, for users who are not root and have a tap.
+
+use std::net::Ipv4Addr;
+
+use ipnet::Ipv4Net;
+
+use crate::forwarding::COMMAND as FORWARD;
+use crate::nat::{guests, host};
+use crate::routed::GATEWAY;
+
+/// A name that nothing made by us has.
+const PRIVATE: &str = "natbr0";
+
+pub(crate) fn bridge(tap: &str, bridge: &str) -> Vec<String> {
+    vec![format!("ip link set {tap} master {bridge} up")]
+}
+
+pub(crate) fn nat(tap: &str, subnet: Ipv4Net) -> Vec<String> {
+    let host = Ipv4Net::new_assert(host(subnet), subnet.prefix_len());
+    let guests = guests(subnet);
+    let range = [guests.first(), guests.last()].map(|guest| guest.map(Ipv4Addr::to_string));
+    let range = range.map(Option::unwrap_or_default).join(",");
+    let mut commands = vec![
+        format!("ip link add {PRIVATE} type bridge && ip link set {PRIVATE} up"),
+        format!("ip addr add {host} dev {PRIVATE}"),
+    ];
+    commands.extend(bridge(tap, PRIVATE));
+    commands.push(FORWARD.into());
+    commands.push(format!(
+        "nft 'add table ip {PRIVATE}; add chain ip {PRIVATE} out {{ type nat hook postrouting priority \
+         100; }}; add rule ip {PRIVATE} out ip saddr {subnet} ip daddr != {subnet} masquerade'"
+    ));
+    commands.push(format!(
+        "dnsmasq --interface={PRIVATE} --bind-interfaces --except-interface=lo --dhcp-range={range}"
+    ));
+    commands
+}
+
+pub(crate) fn routed(tap: &str, guest: Ipv4Addr) -> Vec<String> {
+    vec![format!("ip addr add {GATEWAY} peer {guest} dev {tap} scope link"), FORWARD.into()]
+}

@@ -1,0 +1,199 @@
+//! Who has set what up: the marks by which our interfaces are known, and the clearing away.
+
+use std::io;
+use std::time::Duration;
+
+use crate::HostNetError;
+use crate::claim::Claim;
+use crate::forwarding::Forwarding;
+use crate::routed::GATEWAY;
+use crate::rtnetlink::{LONGEST_ALIAS, Link, Rtnetlink};
+
+/// How many networks of this kind one host can have at a time.
+const SEATS: u32 = 64;
+const NAME: &str = "cubie-host-net/";
+/// Whoever sets up or takes down waits for the others who do, which takes milliseconds.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The right to change what is ours in this network namespace: one at a time has it.
+pub(crate) struct Door {
+    #[expect(dead_code, reason = "held")]
+    claim: Claim,
+    pub(crate) rtnetlink: Rtnetlink,
+}
+
+/// A number that one network has as long as it is set up and its process lives.
+///
+/// What it makes or changes carries the name of this claim as its alias, which everybody sees in
+/// `ip link`. So an interface whose mark names a claim that nobody holds was left behind by a process
+/// that was killed, and nothing without a mark is ever touched.
+#[derive(Debug)]
+pub(crate) struct Seat {
+    #[expect(dead_code, reason = "held")]
+    claim: Claim,
+    pub(crate) number: u32,
+}
+
+impl Door {
+    /// Waits for the others, and clears away what killed ones have left.
+    pub(crate) fn open() -> Result<Self, HostNetError> {
+        let mut door = Self::enter().map_err(|source| HostNetError::Host {
+            what: "wait for other networks that are being set up",
+            source,
+        })?;
+        if let Err(error) = door.clear_orphans() {
+            tracing::warn!("networks that killed programs have left stay: {error}");
+        }
+        Ok(door)
+    }
+
+    /// Waits for the others.
+    pub(crate) fn enter() -> io::Result<Self> {
+        let claim = Claim::wait(&format!("{NAME}door"), PATIENCE)?;
+        Ok(Self { claim, rtnetlink: Rtnetlink::open() })
+    }
+
+    /// A seat that is free, and for which `fits`.
+    pub(crate) fn seat(&self, fits: impl Fn(u32) -> bool) -> Result<Seat, HostNetError> {
+        for number in (0..SEATS).filter(|&number| fits(number)) {
+            let taken = Claim::take(&mark(number));
+            let taken = taken.map_err(|source| HostNetError::Host { what: "find room", source })?;
+            if let Some(claim) = taken {
+                return Ok(Seat { claim, number });
+            }
+        }
+        let source = io::Error::other(format!("{SEATS} networks of virtual machines are there"));
+        Err(HostNetError::Host { what: "find room", source })
+    }
+
+    /// The interfaces of this host.
+    pub(crate) fn links(&mut self) -> Result<Links, HostNetError> {
+        let links = self.rtnetlink.links();
+        links.map(Links).map_err(|source| HostNetError::Host { what: "list interfaces", source })
+    }
+
+    /// Lets `make` set something up under `seat`, and undoes all of it if that fails.
+    pub(crate) fn furnish<T>(
+        &mut self,
+        seat: Seat,
+        make: impl FnOnce(&mut Rtnetlink, &Seat) -> Result<T, HostNetError>,
+    ) -> Result<(T, Seat), HostNetError> {
+        match make(&mut self.rtnetlink, &seat) {
+            Ok(made) => Ok((made, seat)),
+            Err(error) => {
+                if let Err(error) = self.clear_seat(seat) {
+                    tracing::warn!("a network that failed is not taken down whole: {error}");
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Whether nobody has a seat.
+    fn is_alone(&self) -> io::Result<bool> {
+        for number in 0..SEATS {
+            if Claim::take(&mark(number))?.is_none() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn clear_orphans(&mut self) -> io::Result<()> {
+        for link in self.rtnetlink.links()? {
+            if let Some((number, before)) = marked(&link.alias)
+                && Claim::take(&mark(number))?.is_some()
+            {
+                clear(&mut self.rtnetlink, &link, before)?;
+            }
+        }
+        self.close_forwarding()
+    }
+
+    /// Takes down all that `seat` has set up, and gives it back.
+    pub(crate) fn clear_seat(&mut self, seat: Seat) -> io::Result<()> {
+        for link in self.rtnetlink.links()? {
+            if let Some((number, before)) = marked(&link.alias)
+                && number == seat.number
+            {
+                clear(&mut self.rtnetlink, &link, before)?;
+            }
+        }
+        drop(seat);
+        self.close_forwarding()
+    }
+
+    fn close_forwarding(&mut self) -> io::Result<()> {
+        if self.is_alone()? { Forwarding::restore(&mut self.rtnetlink) } else { Ok(()) }
+    }
+}
+
+impl Seat {
+    /// Says that `link` is ours, or has something of ours.
+    pub(crate) fn mark(&self, rtnetlink: &mut Rtnetlink, link: &Link) -> io::Result<()> {
+        let mut alias = format!("{} {}", mark(self.number), link.alias);
+        alias.truncate(alias.floor_char_boundary(LONGEST_ALIAS));
+        rtnetlink.set_alias(link.index, alias.trim_end())
+    }
+}
+
+/// Interfaces as they were a moment ago.
+pub(crate) struct Links(Vec<Link>);
+
+impl Links {
+    pub(crate) fn named(&self, name: &str) -> Result<&Link, HostNetError> {
+        let found = self.0.iter().find(|link| link.name == name);
+        found.ok_or_else(|| HostNetError::NoInterface(name.into()))
+    }
+
+    pub(crate) fn indexed(&self, index: u32) -> Result<&Link, HostNetError> {
+        let found = self.0.iter().find(|link| link.index == index);
+        found.ok_or_else(|| HostNetError::NoInterface(format!("number {index}")))
+    }
+
+    /// An error if the tap is part of something.
+    pub(crate) fn is_free(&self, tap: &Link) -> Result<(), HostNetError> {
+        let Some(master) = tap.master else { return Ok(()) };
+        let bridge = self.indexed(master)?.name.clone();
+        Err(HostNetError::InAnother { tap: tap.name.clone(), bridge })
+    }
+}
+
+fn mark(number: u32) -> String {
+    format!("{NAME}{number}")
+}
+
+/// Whose an interface is, and what was its alias before.
+fn marked(alias: &str) -> Option<(u32, &str)> {
+    let (number, before) = alias.split_once(' ').unwrap_or((alias, ""));
+    Some((number.strip_prefix(NAME)?.parse().ok().filter(|&number| number < SEATS)?, before))
+}
+
+/// A bridge with a mark was made; anything else was there, or goes by itself, and lends itself only.
+fn clear(rtnetlink: &mut Rtnetlink, link: &Link, before: &str) -> io::Result<()> {
+    if link.is_bridge {
+        return rtnetlink.delete(link.index);
+    }
+    let links = rtnetlink.addresses()?;
+    for address in links.iter().filter(|a| a.link == link.index && a.local == GATEWAY) {
+        rtnetlink.delete_address(address)?;
+    }
+    if link.master.is_some() {
+        rtnetlink.set_master(link.index, None)?;
+    }
+    rtnetlink.set_alias(link.index, before)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mark_names_a_seat_and_keeps_what_was_there() {
+        assert_eq!(marked("cubie-host-net/7"), Some((7, "")));
+        assert_eq!(marked("cubie-host-net/63 the blue cable"), Some((63, "the blue cable")));
+        for alias in ["", "uplink", "cubie-host-net/", "cubie-host-net/64", "cubie-host-net/x 1"] {
+            assert_eq!(marked(alias), None, "{alias}");
+        }
+    }
+}
