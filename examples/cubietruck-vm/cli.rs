@@ -31,7 +31,10 @@ pub(crate) struct Cli {
     /// Network, may be given several times [default: mode=user]:
     /// `mode=user[,hostfwd=tcp:127.0.0.1:8022-:22][,restrict][,loopback=off]` needs no root;
     /// `mode=tap[,tapif=NAME][,mq=PAIRS][,vhost=1]` has PAIRS of queues, each with a thread, and with
-    /// `vhost=1` the host's kernel moves the frames; each with `[,guest_mac=MAC]`; or `none`
+    /// `vhost=1` the host's kernel moves the frames. A tap leads to a bridge of the host with
+    /// `bridge=br0`, to a private network behind the host's address with `nat` or `nat=10.1.2.0/24`,
+    /// or to the guest's own address with `routed=10.1.2.3`. Each with `[,guest_mac=MAC]`; or `none`.
+    /// docs/networking.md has more
     #[arg(short, long, value_name = "OPTIONS")]
     pub(crate) network: Vec<NetworkOption>,
 

@@ -52,7 +52,7 @@ pub(crate) fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
             Some(resizer)
         }
     };
-    let mut greeting = Some(greeting(cli, &config, &networks));
+    let mut greeting = Some(greeting(cli, &config, &networks.said));
     let remote = Remote::default();
     let asked = obey(events, resizer, remote.clone());
     // A restart is a new machine with the same devices.

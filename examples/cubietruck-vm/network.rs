@@ -1,6 +1,7 @@
 //! The network cards that the options ask for.
 
 use anyhow::Context;
+use cubie::host_net::HostNet;
 use cubie::lkvm::{NetworkOption, TapOption};
 use cubie::net::{Mac, Net, Tap, TapError};
 use cubie::user_net::{Config, UserNet};
@@ -11,21 +12,37 @@ use crate::machine::Devices;
 /// What a card takes whose driver is not told: Ethernet's.
 const USUAL_MTU: u16 = 1500;
 
-/// Returns what each card is on, as the greeting has it.
-pub(crate) fn add_networks(devices: &mut Devices, cli: &Cli) -> anyhow::Result<Vec<String>> {
+/// What the cards are on.
+#[derive(Default)]
+pub(crate) struct Networks {
+    /// As the greeting has it.
+    pub(crate) said: Vec<String>,
+    /// What taps lead to, as long as this is there.
+    leads: Vec<HostNet>,
+}
+
+/// Makes a card for each network.
+pub(crate) fn add_networks(devices: &mut Devices, cli: &Cli) -> anyhow::Result<Networks> {
     let default = [NetworkOption::User { mac: None, config: Config::default() }];
     let networks = if cli.network.is_empty() { &default[..] } else { &cli.network };
-    let mut said = vec![];
+    let Networks { mut said, mut leads } = Networks::default();
     for (index, network) in networks.iter().enumerate() {
         // Each card has its tap's name in its address, so that VMs of one name differ on a bridge.
         let made = |on: &str| Mac::made_from(&format!("{} {on}", cli.name));
         match network {
             NetworkOption::None => {}
             NetworkOption::Tap { mac, tap } => {
-                let taps = open(tap).context("--network mode=tap,tapif=NAME")?;
+                let taps = open(tap)
+                    .map_err(|error| with_preparation(error, tap))
+                    .context("--network mode=tap,tapif=NAME")?;
                 let name = taps[0].name().to_owned();
-                devices.push(Box::new(card(taps, mac.unwrap_or_else(|| made(&name)), tap)?));
                 said.push(format!("tap {name}"));
+                if let Some(side) = &tap.side {
+                    let lead = side.set_up(&name).context("--network mode=tap")?;
+                    said.push(lead.to_string());
+                    leads.push(lead);
+                }
+                devices.push(Box::new(card(taps, mac.unwrap_or_else(|| made(&name)), tap)?));
             }
             NetworkOption::User { mac, config } => {
                 let user = UserNet::new(config).context("--network mode=user")?;
@@ -36,7 +53,18 @@ pub(crate) fn add_networks(devices: &mut Devices, cli: &Cli) -> anyhow::Result<V
             }
         }
     }
-    Ok(said)
+    Ok(Networks { said, leads })
+}
+
+/// Without a tap, what it would lead to has to be prepared as well.
+fn with_preparation(error: TapError, tap: &TapOption) -> anyhow::Error {
+    match (&error, &tap.side) {
+        (TapError::NotPermitted(name), Some(side)) => {
+            let commands = side.preparation(name).join("\n  ");
+            anyhow::anyhow!("{error}, and then\n  {commands}\nand give tapif={name}")
+        }
+        _ => error.into(),
+    }
 }
 
 /// One end for each pair of queues. A tap that somebody has made for one queue stays one.

@@ -2,13 +2,15 @@
 
 use std::str::FromStr;
 
+use crate::host_net::HostSide;
 use crate::net::Mac;
 use crate::user_net::Config;
 
 /// A network: `mode=user` or `mode=tap`, each with its options, or `none`.
 ///
 /// * `mode=user[,hostfwd=FORWARD]…[,restrict][,loopback=off]`
-/// * `mode=tap[,tapif=NAME][,mq=PAIRS][,vhost=0|1]`
+/// * `mode=tap[,tapif=NAME][,mq=PAIRS][,vhost=0|1]`, and what the tap leads to: `bridge=NAME`, `nat[=SUBNET]`
+///   or `routed=ADDRESS`
 /// * Both take `guest_mac=MAC`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NetworkOption {
@@ -39,17 +41,20 @@ pub struct TapOption {
     pub pairs: usize,
     /// The kernel serves the queues (vhost-net).
     pub vhost: bool,
+    /// What it leads to, if the person does not see to that.
+    pub side: Option<HostSide>,
 }
 
 impl Default for TapOption {
     /// Made, with one pair of queues that this process serves.
     fn default() -> Self {
-        Self { name: None, pairs: 1, vhost: false }
+        Self { name: None, pairs: 1, vhost: false, side: None }
     }
 }
 
 const KNOWN: &str = "mode=user with hostfwd=FORWARD, restrict, loopback=off; \
-                     mode=tap with tapif=NAME, mq=PAIRS, vhost=0|1; guest_mac=MAC, trans=mmio";
+                     mode=tap with tapif=NAME, mq=PAIRS, vhost=0|1, bridge=NAME, nat, nat=SUBNET, \
+                     routed=ADDRESS; guest_mac=MAC, trans=mmio";
 
 impl FromStr for NetworkOption {
     type Err = String;
@@ -82,7 +87,8 @@ impl FromStr for NetworkOption {
                                       mode=tap"
                 .into()),
             (Some("user"), ..) => {
-                Err("tapif, mq and vhost are for mode=tap, not for mode=user".into())
+                let what = "tapif, mq, vhost, bridge, nat and routed";
+                Err(format!("{what} are for mode=tap, not for mode=user"))
             }
             (Some("none"), ..) => Err("mode=none has no card: leave out all else, or give \
                                        mode=user or mode=tap"
@@ -106,10 +112,33 @@ fn set_tap(tap: &mut Option<TapOption>, key: &str, value: Option<&str>) -> Resul
         }
         ("vhost", Some("0")) => known.vhost = false,
         ("vhost", Some("1")) => known.vhost = true,
-        _ => return Ok(false),
+        _ => match host_side(key, value)? {
+            Some(side) if known.side.is_none() => known.side = Some(side),
+            Some(_) => return Err("bridge, nat and routed exclude each other: give one".into()),
+            None => return Ok(false),
+        },
     }
     *tap = Some(known);
     Ok(true)
+}
+
+/// What the option wants the host to do, if it is about that.
+fn host_side(key: &str, value: Option<&str>) -> Result<Option<HostSide>, String> {
+    Ok(Some(match (key, value) {
+        ("bridge", Some("")) => return Err("bridge: give the bridge's name, such as br0".into()),
+        ("bridge", Some(bridge)) => HostSide::Bridge(bridge.into()),
+        ("nat", None) => HostSide::Nat(None),
+        ("nat", Some(subnet)) => {
+            let subnet = subnet.parse().map_err(|_| "nat: give a network, such as 10.1.2.0/24")?;
+            HostSide::Nat(Some(subnet))
+        }
+        ("routed", Some(guest)) => {
+            let guest = guest.parse();
+            let wanted = "routed: give the guest's address, such as 10.1.2.3";
+            HostSide::Routed(guest.map_err(|_| wanted)?)
+        }
+        _ => return Ok(None),
+    }))
 }
 
 /// Takes an option of networks without privileges over, if it is one.
@@ -156,7 +185,27 @@ mod tests {
     }
 
     #[test]
+    fn what_a_tap_leads_to_is_one_option() {
+        let side = |text: &str| match format!("mode=tap,{text}").parse() {
+            Ok(NetworkOption::Tap { tap, .. }) => tap.side,
+            other => panic!("{text}: {other:?}"),
+        };
+        assert_eq!(side("tapif=tap0"), None);
+        assert_eq!(side("bridge=br0"), Some(HostSide::Bridge("br0".into())));
+        assert_eq!(side("nat,tapif=tap0"), Some(HostSide::Nat(None)));
+        assert_eq!(side("nat=10.1.2.0/24"), Some(HostSide::Nat("10.1.2.0/24".parse().ok())));
+        assert_eq!(side("routed=10.1.2.3"), Some(HostSide::Routed([10, 1, 2, 3].into())));
+    }
+
+    #[test]
     fn what_is_wrong_is_named() {
+        assert!(refusal("mode=tap,bridge=").contains("such as br0"));
+        assert!(refusal("mode=tap,bridge").contains("bridge=NAME"));
+        assert!(refusal("mode=tap,nat=10.1.2.0").contains("10.1.2.0/24"));
+        assert!(refusal("mode=tap,routed=guest").contains("10.1.2.3"));
+        for side in ["bridge=br0", "nat", "routed=10.1.2.3"] {
+            assert!(refusal(&format!("mode=tap,nat,{side}")).contains("exclude each other"));
+        }
         assert!(refusal("mode=bridge").contains("«bridge»"));
         assert!(refusal("mode=user,hostfwd=8022").contains("hostfwd"));
         assert!(refusal("tapif=x").contains("mode=tap"));
@@ -166,7 +215,7 @@ mod tests {
         for mq in ["0", "257", "-1", ""] {
             assert!(refusal(&format!("mode=tap,mq={mq}")).contains("1 to 256"));
         }
-        for option in ["tapif=x", "mq=1", "vhost=0"] {
+        for option in ["tapif=x", "mq=1", "vhost=0", "bridge=br0", "nat", "routed=10.1.2.3"] {
             assert!(refusal(&format!("mode=user,{option}")).contains("for mode=tap"));
             assert!(refusal(&format!("mode=none,{option}")).contains("leave out"));
         }
