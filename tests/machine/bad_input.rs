@@ -45,6 +45,18 @@ fn rings_that_legacy_devices_do_not_have() {
 }
 
 #[test]
+fn taps_that_lead_nowhere() {
+    let network = |options: &str| format!("--dump-dtb /dev/null -n mode=tap,{options}");
+    refused(&network("bridge=no-bridge"), &["--network mode=tap", "ip link add no-bridge type"]);
+    refused(&network("bridge=lo"), &["--network mode=tap", "lo is", "not a bridge"]);
+    refused(&network("nat=10.0.2.0/24"), &["--network mode=tap", "10.0.2.0/24 overlaps"]);
+    refused(&network("nat=10.1.2.3/24"), &["--network mode=tap", "like 10.1.2.0/24"]);
+    refused(&network("routed=10.0.2.15"), &["--network mode=tap", "10.0.2.15", "eth0"]);
+    refused(&network("routed=127.0.0.1"), &["--network mode=tap", "127.0.0.1"]);
+    misunderstood(&network("nat,bridge=br0"), &["--network", "exclude each other"]);
+}
+
+#[test]
 fn kernels_that_are_none() {
     let folder = tempfile::tempdir().unwrap();
     let file = |name: &str, bytes: &[u8]| {

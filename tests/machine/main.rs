@@ -13,6 +13,7 @@ mod network;
 mod packed_trapped;
 mod reset;
 mod storm;
+mod tap_modes;
 mod terminal;
 mod user_network;
 mod vhost;
