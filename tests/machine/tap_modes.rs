@@ -135,6 +135,11 @@ fn a_routed_guest_has_its_own_address_in_the_world() {
     world.sh(&format!("ip route add {guest} via {HOST}"));
     world.sh(&format!("ping -q -c 3 {guest}"));
     assert_eq!(world.is_asked_by(&mut vm), guest);
+    // The two lines for a guest without a client.
+    vm.run("ip addr flush dev eth0");
+    vm.run(&format!("ip addr add {guest} peer 169.254.1.1 dev eth0 && ip link set eth0 up"));
+    vm.run("ip route add default via 169.254.1.1");
+    assert_eq!(world.is_asked_by(&mut vm), guest);
     vm.power_off();
     drop(world);
     assert_eq!(state(), before);

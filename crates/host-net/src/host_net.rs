@@ -20,6 +20,7 @@ pub struct HostNet {
     masquerade: Option<Masquerade>,
     /// None if an administrator has made all of it.
     seat: Option<Seat>,
+    firewall: Vec<String>,
 }
 
 /// What one is told about it.
@@ -33,17 +34,24 @@ pub(crate) enum Kind {
 impl HostNet {
     /// What an administrator has prepared.
     pub(crate) fn prepared(kind: Kind) -> Self {
-        Self { kind, dhcp: None, masquerade: None, seat: None }
+        Self { kind, dhcp: None, masquerade: None, seat: None, firewall: vec![] }
     }
 
-    /// What was made, under this seat.
+    /// What was made, under this seat. A firewall that is in the way is told of with the `firewall`'s commands.
     pub(crate) fn made(
         kind: Kind,
         seat: Seat,
         dhcp: Option<DhcpServer>,
         masquerade: Option<Masquerade>,
+        firewall: Vec<String>,
     ) -> Self {
-        Self { kind, dhcp, masquerade, seat: Some(seat) }
+        if !firewall.is_empty() {
+            let commands = firewall.join("\n  ");
+            tracing::warn!(
+                "the host's firewall drops what it has no rule for: have root run\n  {commands}"
+            );
+        }
+        Self { kind, dhcp, masquerade, seat: Some(seat), firewall }
     }
 
     /// The bridge that the tap is part of: others may be made parts of it too.
@@ -60,6 +68,12 @@ impl HostNet {
             Kind::Nat { subnet, .. } => Some(subnet),
             Kind::Bridge(_) | Kind::Routed(_) => None,
         }
+    }
+
+    /// The commands by which root lets the guest's packets through a firewall that drops what it has no rule
+    /// for, as on hosts with Docker. The rules are the firewall's and stay when this network goes.
+    pub fn firewall_commands(&self) -> &[String] {
+        &self.firewall
     }
 
     /// Whether an administrator had prepared it, so that nothing was made.

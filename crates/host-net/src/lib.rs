@@ -58,6 +58,7 @@
 mod claim;
 mod dhcp;
 mod error;
+mod firewall;
 mod forwarding;
 mod host_net;
 mod masquerade;

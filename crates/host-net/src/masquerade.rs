@@ -37,15 +37,18 @@ const DATA: u32 = Registers::Reg1 as u32;
 ///
 /// The kernel removes it with the socket that has made it, whatever becomes of the process, and lets nobody
 /// else change it meanwhile (Linux 5.12, NFT_TABLE_F_OWNER): no reload of a firewall takes it away.
-pub(crate) struct Masquerade(#[expect(dead_code, reason = "held")] NetlinkSocket);
+pub(crate) struct Masquerade {
+    socket: NetlinkSocket,
+    table: CString,
+}
 
 impl Masquerade {
     /// For the network `subnet` behind the interface `bridge`, whose name the table gets.
     pub(crate) fn set_up(bridge: &str, subnet: Ipv4Net) -> io::Result<Self> {
         let mut socket = NetlinkSocket::new();
-        let name = CString::new(bridge)?;
-        let mut batch = Batch::begin(&mut socket, name);
-        batch.table();
+        let table = CString::new(bridge)?;
+        let mut batch = Batch::begin(&mut socket, &table);
+        batch.make_table();
         batch.chain(c"postrouting", c"nat", libc::NF_INET_POST_ROUTING, 100);
         batch.rule(c"postrouting", |rule| {
             let rule = within(rule, SOURCE, CmpOps::Eq, subnet);
@@ -54,37 +57,50 @@ impl Masquerade {
         });
         batch.chain(c"forward", c"filter", libc::NF_INET_FORWARD, 0);
         batch.rule(c"forward", |rule| drop_new_towards(rule, bridge));
-        let batch = batch.end();
-        socket.request_chained(&batch.finalize())?.recv_all()?;
-        Ok(Self(socket))
+        batch.run(&mut socket)?;
+        Ok(Self { socket, table })
+    }
+}
+
+impl Drop for Masquerade {
+    fn drop(&mut self) {
+        let mut batch = Batch::begin(&mut self.socket, &self.table);
+        batch.delete_table();
+        // What fails here goes with the socket, of which a child that is about to be started may have a copy.
+        let _ = batch.run(&mut self.socket);
     }
 }
 
 /// Requests that take effect together.
-struct Batch {
+struct Batch<'a> {
     requests: Chained<'static>,
-    table: CString,
+    table: &'a CStr,
 }
 
 type Expressions<'a> = PushExprListAttrs<PushRuleAttrs<RequestBuf<'a>>>;
 
-impl Batch {
-    fn begin(socket: &mut NetlinkSocket, table: CString) -> Self {
+impl<'t> Batch<'t> {
+    fn begin(socket: &mut NetlinkSocket, table: &'t CStr) -> Self {
         let mut requests = Chained::new(socket.reserve_seq(16));
         requests.request().op_batch_begin_do(&subsystem());
         Self { requests, table }
     }
 
-    fn table(&mut self) {
+    fn make_table(&mut self) {
         let request = self.requests.request().set_create().set_excl();
         let attributes = request.op_newtable_do(&ipv4()).into_encoder();
-        attributes.push_name(&self.table).push_flags(TableFlags::Owner as u32);
+        attributes.push_name(self.table).push_flags(TableFlags::Owner as u32);
+    }
+
+    fn delete_table(&mut self) {
+        let request = self.requests.request().op_deltable_do(&ipv4());
+        request.into_encoder().push_name(self.table);
     }
 
     fn chain(&mut self, name: &CStr, kind: &CStr, hook: i32, priority: i32) {
         let request = self.requests.request().set_create();
         let attributes = request.op_newchain_do(&ipv4()).into_encoder();
-        let attributes = attributes.push_table(&self.table).push_name(name).push_type(kind);
+        let attributes = attributes.push_table(self.table).push_name(name).push_type(kind);
         attributes.nested_hook().push_num(hook.cast_unsigned()).push_priority(priority);
     }
 
@@ -95,13 +111,13 @@ impl Batch {
     ) {
         let request = self.requests.request().set_create().set_append();
         let attributes = request.op_newrule_do(&ipv4()).into_encoder();
-        let attributes = attributes.push_table(&self.table).push_chain(chain);
+        let attributes = attributes.push_table(self.table).push_chain(chain);
         fill(attributes.nested_expressions());
     }
 
-    fn end(mut self) -> Chained<'static> {
+    fn run(mut self, socket: &mut NetlinkSocket) -> io::Result<()> {
         self.requests.request().op_batch_end_do(&subsystem());
-        self.requests
+        Ok(socket.request_chained(&self.requests.finalize())?.recv_all()?)
     }
 }
 

@@ -11,7 +11,7 @@ use crate::masquerade::Masquerade;
 use crate::resolvers::resolvers;
 use crate::rtnetlink::{Address, Link, Rtnetlink};
 use crate::seat::{Door, Seat};
-use crate::{HostNet, HostNetError, preparation};
+use crate::{HostNet, HostNetError, firewall, preparation};
 
 /// Most guests that one network gets addresses for.
 const MOST_GUESTS: usize = 253;
@@ -63,8 +63,9 @@ pub(crate) fn set_up(tap: &str, subnet: Option<Ipv4Net>) -> Result<HostNet, Host
         let dhcp = DhcpServer::start(&bridge, terms(subnet));
         Ok((masquerade, dhcp.map_err(refused("hand addresses out by DHCP"))?))
     })?;
+    let firewall = firewall::commands(&bridge);
     let kind = Kind::Nat { subnet, bridge };
-    Ok(HostNet::made(kind, seat, Some(dhcp), Some(masquerade)))
+    Ok(HostNet::made(kind, seat, Some(dhcp), Some(masquerade), firewall))
 }
 
 fn bridge_name(seat: u32) -> String {

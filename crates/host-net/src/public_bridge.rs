@@ -2,7 +2,7 @@
 
 use crate::host_net::Kind;
 use crate::seat::Door;
-use crate::{HostNet, HostNetError, preparation};
+use crate::{HostNet, HostNetError, firewall, preparation};
 
 pub(crate) fn set_up(tap: &str, bridge: &str) -> Result<HostNet, HostNetError> {
     let mut door = Door::open()?;
@@ -28,5 +28,5 @@ pub(crate) fn set_up(tap: &str, bridge: &str) -> Result<HostNet, HostNetError> {
             HostNetError::refused("make a tap part of a bridge", error, commands)
         })
     })?;
-    Ok(HostNet::made(kind, seat, None, None))
+    Ok(HostNet::made(kind, seat, None, None, firewall::commands_for_bridge(bridge)))
 }

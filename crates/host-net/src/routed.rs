@@ -10,7 +10,7 @@ use crate::host_net::Kind;
 use crate::resolvers::resolvers;
 use crate::rtnetlink::{Address, Rtnetlink};
 use crate::seat::{Door, Links};
-use crate::{HostNet, HostNetError, preparation};
+use crate::{HostNet, HostNetError, firewall, preparation};
 
 /// The host's address on each such cable. It is known on the cable only (RFC 3927), so that all cables have
 /// the same, and guests need no address beside theirs.
@@ -45,7 +45,7 @@ pub(crate) fn set_up(tap: &str, guest: Ipv4Addr) -> Result<HostNet, HostNetError
         let dhcp = DhcpServer::start(&tap.name, terms(guest));
         dhcp.map_err(refused("hand addresses out by DHCP"))
     })?;
-    Ok(HostNet::made(kind, seat, Some(dhcp), None))
+    Ok(HostNet::made(kind, seat, Some(dhcp), None, firewall::commands(&tap.name)))
 }
 
 fn terms(guest: Ipv4Addr) -> Terms {

@@ -89,14 +89,14 @@ impl Door {
         }
     }
 
-    /// Whether nobody has a seat.
-    fn is_alone(&self) -> io::Result<bool> {
-        for number in 0..SEATS {
+    /// Forwarding is as before, if nobody has a seat but `own`.
+    fn close_forwarding(&mut self, own: Option<u32>) -> io::Result<()> {
+        for number in (0..SEATS).filter(|&number| Some(number) != own) {
             if Claim::take(&mark(number))?.is_none() {
-                return Ok(false);
+                return Ok(());
             }
         }
-        Ok(true)
+        Forwarding::restore(&mut self.rtnetlink)
     }
 
     fn clear_orphans(&mut self) -> io::Result<()> {
@@ -107,7 +107,7 @@ impl Door {
                 clear(&mut self.rtnetlink, &link, before)?;
             }
         }
-        self.close_forwarding()
+        self.close_forwarding(None)
     }
 
     /// Takes down all that `seat` has set up, and gives it back.
@@ -119,12 +119,8 @@ impl Door {
                 clear(&mut self.rtnetlink, &link, before)?;
             }
         }
-        drop(seat);
-        self.close_forwarding()
-    }
-
-    fn close_forwarding(&mut self) -> io::Result<()> {
-        if self.is_alone()? { Forwarding::restore(&mut self.rtnetlink) } else { Ok(()) }
+        // The name may be taken a moment longer than the seat: by a child that this process is about to start.
+        self.close_forwarding(Some(seat.number))
     }
 }
 

@@ -58,6 +58,7 @@ fn a_tap_is_part_of_a_public_bridge_as_long_as_it_should_be() {
     let before = host.state();
     let network = set_up(&host, HostSide::Bridge("br0".into())).unwrap();
     assert_eq!((network.to_string().as_str(), network.bridge()), ("bridge br0", Some("br0")));
+    assert_eq!(network.firewall_commands(), [""; 0]);
     assert!(host.sh("ip -o link show tap0").contains("master br0"));
     guest.sh("ip addr add 10.0.0.2/24 dev eth0");
     assert_eq!(call(&guest, &host, Ipv4Addr::new(10, 0, 0, 1)), Ipv4Addr::new(10, 0, 0, 2));
@@ -208,4 +209,22 @@ fn forwarding_that_was_on_stays_on_and_an_alias_comes_back() {
     assert!(host.sh("ip link show tap0").contains("alias cubie-host-net/0 the blue cable"));
     take_down(&host, network);
     assert_eq!(host.state(), before);
+}
+
+#[test]
+fn a_firewall_that_drops_all_it_does_not_know_is_told_of_with_the_remedy() {
+    let Some(Network { host, guest, world }) = Network::new() else { return };
+    if !exists("nft") {
+        return eprintln!("skipped: nftables is not installed");
+    }
+    host.sh("nft 'add table ip filter; add chain ip filter FORWARD { type filter hook forward priority 0; policy drop; }'");
+    let network = set_up(&host, nat(None)).unwrap();
+    configure(&guest, &guest.run(lease));
+    let commands = network.firewall_commands();
+    assert_eq!(commands[0], "nft insert rule ip filter FORWARD iifname cubie-nat0 accept");
+    for command in commands {
+        host.sh(command);
+    }
+    call(&guest, &world, WORLD);
+    take_down(&host, network);
 }
