@@ -8,7 +8,7 @@ use crate::{
 };
 
 /// Crates that are published, lowest floor first.
-pub(crate) const PUBLISHED: [&str; 13] = [
+pub(crate) const PUBLISHED: [&str; 14] = [
     "cubie-vm-irq",
     "cubie-mmio-bus",
     "cubie-host-net",
