@@ -9,6 +9,7 @@ use crate::forwarding::Forwarding;
 use crate::host_net::Kind;
 use crate::masquerade::Masquerade;
 use crate::resolvers::resolvers;
+use crate::routed::is_host;
 use crate::rtnetlink::{Address, Link, Rtnetlink};
 use crate::seat::{Door, Seat};
 use crate::{HostNet, HostNetError, firewall, preparation};
@@ -24,9 +25,7 @@ fn defaults() -> impl Iterator<Item = Ipv4Net> {
 }
 
 /// The first of them.
-pub(crate) fn first() -> Ipv4Net {
-    Ipv4Net::new_assert(Ipv4Addr::new(10, 9, 8, 0), 24)
-}
+pub(crate) const FIRST: Ipv4Net = Ipv4Net::new_assert(Ipv4Addr::new(10, 9, 8, 0), 24);
 
 /// The host's address in `subnet`: the first.
 pub(crate) fn host(subnet: Ipv4Net) -> Ipv4Addr {
@@ -100,17 +99,13 @@ fn terms(subnet: Ipv4Net) -> Terms {
 }
 
 /// A network with room for a host and a guest.
-fn checked(subnet: Ipv4Net) -> Result<Ipv4Net, HostNetError> {
-    let length = subnet.prefix_len().clamp(LARGEST, SMALLEST);
-    let fitting = Ipv4Net::new_assert(subnet.addr(), length).trunc();
-    let first = fitting.addr();
-    let no_hosts = first.is_loopback() || first.is_multicast() || first.octets()[0] == 0;
-    match subnet == fitting && !no_hosts && first.octets()[0] < 240 {
-        true => Ok(subnet),
-        false if no_hosts || first.octets()[0] >= 240 => {
-            Err(HostNetError::Subnet { given: subnet, fitting: self::first() })
-        }
-        false => Err(HostNetError::Subnet { given: subnet, fitting }),
+fn checked(given: Ipv4Net) -> Result<Ipv4Net, HostNetError> {
+    let length = given.prefix_len().clamp(LARGEST, SMALLEST);
+    let fitting = Ipv4Net::new_assert(given.addr(), length).trunc();
+    match given {
+        _ if !is_host(fitting.addr()) => Err(HostNetError::Subnet { given, fitting: FIRST }),
+        given if given == fitting => Ok(given),
+        _ => Err(HostNetError::Subnet { given, fitting }),
     }
 }
 
@@ -145,7 +140,7 @@ fn prepared(
     let mut networks = of_bridge.map(|address| address.beyond.trunc());
     let network = networks.find(|network| subnet.is_none_or(|subnet| subnet == *network));
     let Some(network) = network else {
-        let wanted = subnet.unwrap_or_else(first);
+        let wanted = subnet.unwrap_or(FIRST);
         let host = Ipv4Net::new_assert(host(wanted), wanted.prefix_len());
         let (name, missing) = (&bridge.name, format!("{} has no address in {wanted}", bridge.name));
         let command = format!("ip addr add {host} dev {name}");

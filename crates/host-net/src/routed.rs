@@ -52,7 +52,8 @@ fn terms(guest: Ipv4Addr) -> Terms {
     Terms { router: GATEWAY, netmask: Ipv4Addr::BROADCAST, pool: vec![guest], dns: resolvers() }
 }
 
-fn is_host(address: Ipv4Addr) -> bool {
+/// Whether a host can have this address in a network.
+pub(crate) fn is_host(address: Ipv4Addr) -> bool {
     let first = address.octets()[0];
     first != 0 && first < 224 && !address.is_loopback() && !address.is_link_local()
 }

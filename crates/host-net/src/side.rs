@@ -35,7 +35,7 @@ impl HostSide {
     pub fn preparation(&self, tap: &str) -> Vec<String> {
         match self {
             Self::Bridge(bridge) => preparation::bridge(tap, bridge),
-            Self::Nat(subnet) => preparation::nat(tap, subnet.unwrap_or_else(nat::first)),
+            Self::Nat(subnet) => preparation::nat(tap, subnet.unwrap_or(nat::FIRST)),
             Self::Routed(guest) => preparation::routed(tap, *guest),
         }
     }
