@@ -40,7 +40,6 @@ pub(crate) fn set_up(tap: &str, guest: Ipv4Addr) -> Result<HostNet, HostNetError
         // The kernel makes the route with the address of the cable's other end.
         let cable = Address { link: tap.index, local: GATEWAY, beyond: guest.into() };
         rtnetlink.add_address(&cable).map_err(refused("make a route to a guest"))?;
-        rtnetlink.bring_up(tap.index).map_err(refused("make a route to a guest"))?;
         Forwarding::need(rtnetlink).map_err(refused("switch forwarding on"))?;
         let dhcp = DhcpServer::start(&tap.name, terms(guest));
         dhcp.map_err(refused("hand addresses out by DHCP"))

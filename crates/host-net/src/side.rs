@@ -20,7 +20,7 @@ pub enum HostSide {
 }
 
 impl HostSide {
-    /// Sets it up for the interface `tap`, which is there and stays the caller's. What an administrator has
+    /// Sets it up for the interface `tap`, which is up and stays the caller's. What an administrator has
     /// prepared is checked, used and left as it is.
     pub fn set_up(&self, tap: &str) -> Result<HostNet, HostNetError> {
         match self {

@@ -138,6 +138,7 @@ impl Terms {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
     use smoltcp::wire::EthernetAddress;
 
     const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 9, 8, 1);
@@ -255,6 +256,29 @@ mod tests {
         let packet = DhcpPacket::new_checked(&offer[..]).unwrap();
         let routes = packet.options().find(|option| option.kind == 121).unwrap();
         assert_eq!(routes.data, [32, 169, 254, 1, 1, 0, 0, 0, 0, 0, 169, 254, 1, 1]);
+    }
+
+    proptest! {
+        #[test]
+        fn no_message_of_a_guest_gets_an_address_that_is_not_to_be_had(
+            damage in prop::collection::vec((0usize..280, any::<u8>()), 0..9),
+            options in prop::collection::vec(any::<u8>(), 0..300),
+        ) {
+            let mut bytes = vec![0; 240];
+            question(DhcpMessageType::Request)
+                .emit(&mut DhcpPacket::new_unchecked(bytes.as_mut_slice()))
+                .unwrap_or_default(); // without room for options, all else is there
+            bytes.extend([53, 1, 3]);
+            bytes.extend(options);
+            for (at, value) in damage {
+                if let Some(byte) = bytes.get_mut(at) {
+                    *byte = value;
+                }
+            }
+            if let Some((_, answer)) = answers().answer(&bytes, Instant::now()) {
+                prop_assert!([NONE, FIRST].contains(&read(&answer).your_ip));
+            }
+        }
     }
 
     #[test]
