@@ -74,7 +74,7 @@ fn resolves(vm: &mut Vm) {
 
 /// A server of the guest's answers at the host's port.
 fn lets_in(vm: &mut Vm, port: u16) {
-    vm.run("(echo from the guest | nc -l -p 8000 >/tmp/heard) &");
+    vm.run("{ (echo from the guest | nc -l -p 8000 >/tmp/heard) & }");
     vm.ask_until("netstat -ltn", ":8000");
     let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
     stream.set_read_timeout(Some(DEADLINE)).unwrap();
