@@ -33,7 +33,8 @@
 //! | 10.0.2.2 | the host's own loopback, **with all services there**, unless [`Config::host_loopback`] is off |
 //!
 //! What it does not find: parts of IP packets (datagrams over 1472 bytes), multicast and broadcast,
-//! addresses that are the host's alone in any notation (loopback, link-local, unspecified, mapped).
+//! addresses that are the host's alone in any notation (loopback, link-local, unspecified, mapped),
+//! and those where clouds have their metadata services.
 //! The host's other addresses are reached like everybody's: whoever wants none of it uses
 //! [`Config::restrict`].
 //!
@@ -82,6 +83,7 @@ mod forward;
 mod frames;
 mod gateway;
 mod icmp;
+mod metadata;
 mod nat;
 mod ndp;
 mod neighbours;

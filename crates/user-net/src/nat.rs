@@ -5,10 +5,13 @@ use std::time::Instant;
 
 use crate::Config;
 use crate::addresses::{is_dns, is_gateway, is_inside};
+use crate::metadata::is_metadata;
 use crate::resolvers::Resolvers;
 
 /// DNS over UDP and TCP.
 const DOMAIN: u16 = 53;
+/// 64:ff9b::/96, which holds the IPv4 addresses (RFC 6052 §2.1).
+const NAT64: [u8; 12] = [0, 0x64, 0xff, 0x9b, 0, 0, 0, 0, 0, 0, 0, 0];
 
 /// The one place that decides what a guest reaches.
 #[derive(Debug)]
@@ -50,20 +53,24 @@ impl Nat {
 }
 
 /// Whether an address can be another host's: not one of this host alone, or of its links, by whatever
-/// notation. Linux takes the unspecified address for its loopback.
+/// notation, nor one where its cloud talks to it alone. Linux takes the unspecified address for its
+/// loopback, and the host's network may translate [`NAT64`].
 fn is_outside(address: IpAddr) -> bool {
-    match address {
+    let special = match address {
         IpAddr::V4(v4) => {
             let [first, ..] = v4.octets();
-            let special = v4.is_loopback() || v4.is_link_local() || first == 0 || first >= 224;
-            !special && !is_inside(address)
+            v4.is_loopback() || v4.is_link_local() || first == 0 || first >= 224
         }
         IpAddr::V6(v6) => {
             let holds_v4 = v6.to_ipv4().is_some(); // mapped, compatible, :: and ::1
-            let special = holds_v4 || v6.is_multicast() || v6.is_unicast_link_local();
-            !special && !is_inside(address)
+            let [translated @ .., a, b, c, d] = v6.octets();
+            holds_v4
+                || v6.is_multicast()
+                || v6.is_unicast_link_local()
+                || translated == NAT64 && !is_outside([a, b, c, d].into())
         }
-    }
+    };
+    !special && !is_inside(address) && !is_metadata(address)
 }
 
 #[cfg(test)]
@@ -89,6 +96,7 @@ mod tests {
             ("[fd00:10:0:2::3]:53", Some("9.9.9.9:5353")),
             ("10.0.2.3:80", None),
             ("93.184.216.34:80", Some("93.184.216.34:80")),
+            ("[64:ff9b::1.2.3.4]:80", Some("[64:ff9b::102:304]:80")),
             ("[2001:db8::1]:80", Some("[2001:db8::1]:80")),
         ] {
             assert_eq!(to(remote).as_deref(), host, "{remote}");
@@ -115,12 +123,54 @@ mod tests {
             "[::127.0.0.1]:80",
             "[::ffff:127.0.0.1]:80",
             "[::ffff:1.2.3.4]:80",
+            "[64:ff9b::127.0.0.1]:80",
+            "[64:ff9b::169.254.169.254]:80",
             "[fe80::1]:80",
             "[ff02::1]:80",
             "[fd00:10:0:2::99]:80",
         ] {
             assert_eq!(to(remote), None, "{remote}");
         }
+    }
+
+    #[test]
+    fn no_clouds_metadata_is_reached_or_pinged() {
+        let mut to = nat(Config::default());
+        let nat = Nat::new(&Config::default());
+        for address in [
+            "169.254.169.254",
+            "100.100.100.200",
+            "168.63.129.16",
+            "192.0.0.192",
+            "fd00:ec2::254",
+            "fd00:ec2::23",
+            "fd20:ce::254",
+            "fd00:c1::a9fe:a9fe",
+            "fd00:42::42",
+            "fd00:a9fe:a9fe::1",
+            "fd00:100::100:200",
+            "64:ff9b::168.63.129.16",
+            "fe80::a9fe:a9fe",
+        ] {
+            let address: IpAddr = address.parse().unwrap();
+            assert_eq!(to(&SocketAddr::new(address, 80).to_string()), None, "{address}");
+            assert!(!nat.may_ping(address), "{address}");
+        }
+        // Their neighbours are anybody's.
+        for address in ["100.100.100.201", "168.63.129.17", "fd00:ec3::254", "fd20:ce::253"] {
+            let address: IpAddr = address.parse().unwrap();
+            assert!(to(&SocketAddr::new(address, 80).to_string()).is_some(), "{address}");
+            assert!(nat.may_ping(address), "{address}");
+        }
+    }
+
+    #[test]
+    fn a_resolver_that_is_a_clouds_is_asked_as_the_name_server() {
+        let azure: SocketAddr = "168.63.129.16:53".parse().unwrap();
+        let mut nat = Nat::new(&Config { resolvers: vec![azure], ..Config::default() });
+        let now = Instant::now();
+        assert_eq!(nat.host_address("10.0.2.3:53".parse().unwrap(), now), Some(azure));
+        assert_eq!(nat.host_address(azure, now), None);
     }
 
     #[test]
