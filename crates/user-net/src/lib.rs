@@ -47,7 +47,8 @@
 //! 4. When the guest has a buffer and no frame waits, the gateway looks at what has happened, moves
 //!    bytes, and makes frames, as long as there is room for them. So a guest without buffers makes the
 //!    host's sockets wait, and a host that does not read makes the guest wait: its window is what is
-//!    left of one connection's buffer.
+//!    left of one connection's buffer. A connection that waits for the host has no timer but that for
+//!    being idle.
 //! 5. A flow ends with both its ends, by a reset of either, when it was idle for too long, or when
 //!    another one needs its place.
 //!

@@ -21,8 +21,10 @@ pub(super) struct Flow {
     handle: SocketHandle,
     host: OwnedFd,
     pub(super) mac: EthernetAddress,
-    /// The host's side has not answered yet.
-    connecting: bool,
+    /// The host's side has not answered yet, since then.
+    connecting: Option<Instant>,
+    /// How long the guest may say nothing before it is open.
+    patience: smoltcp::time::Duration,
     /// The host's socket may have something to read, may take something.
     readable: bool,
     writable: bool,
@@ -39,13 +41,19 @@ pub(super) struct Flow {
 
 impl Flow {
     /// A guest's connection, which is answered when `host` is connected.
-    pub(super) fn outward(path: Path, mac: EthernetAddress, host: OwnedFd, buffer: usize) -> Self {
+    pub(super) fn outward(
+        path: Path,
+        mac: EthernetAddress,
+        host: OwnedFd,
+        buffer: usize,
+        now: Instant,
+    ) -> Self {
         let mut flow = Self::new(mac, host, buffer);
         let socket = flow.socket();
         socket.pause_synack(true);
         // Neither is the port zero nor the socket in use.
         let _ = socket.listen(path.remote);
-        Self { connecting: true, ..flow }
+        Self { connecting: Some(now), ..flow }
     }
 
     /// A connection to the guest; `None` if there cannot be one.
@@ -74,7 +82,8 @@ impl Flow {
             handle,
             host,
             mac,
-            connecting: false,
+            connecting: None,
+            patience: PATIENCE,
             readable: true,
             writable: true,
             host_ended: false,
@@ -85,7 +94,7 @@ impl Flow {
         }
     }
 
-    fn socket(&mut self) -> &mut Socket<'static> {
+    pub(super) fn socket(&mut self) -> &mut Socket<'static> {
         self.sockets.get_mut(self.handle)
     }
 
@@ -100,8 +109,10 @@ impl Flow {
     }
 
     /// Moves what can be moved. Returns whether a byte was.
-    pub(super) fn pump(&mut self) -> bool {
-        if self.connecting && !self.connected() {
+    pub(super) fn pump(&mut self, now: Instant) -> bool {
+        if let Some(since) = self.connecting
+            && !self.connected(now.saturating_duration_since(since))
+        {
             return false;
         }
         let state = self.socket().state();
@@ -116,13 +127,15 @@ impl Flow {
     /// The guest has so long to acknowledge what it is sent, and as long as it likes to say nothing:
     /// smoltcp counts both.
     fn set_patience(&mut self) {
+        let patience = self.patience;
         let socket = self.socket();
+        let sends = (socket.send_queue() > 0).then_some(PATIENCE);
         let opens = matches!(socket.state(), State::SynSent | State::SynReceived);
-        socket.set_timeout((opens || socket.send_queue() > 0).then_some(PATIENCE));
+        socket.set_timeout(if opens { Some(patience) } else { sends });
     }
 
-    /// Whether the host's side has answered by now. If it refuses, the guest is told.
-    fn connected(&mut self) -> bool {
+    /// Whether the host's side has answered by now, after `waited`. If it refuses, the guest is told.
+    fn connected(&mut self, waited: Duration) -> bool {
         match sockopt::socket_error(&self.host) {
             Ok(Ok(())) => {}
             Ok(Err(error)) | Err(error) => {
@@ -131,10 +144,14 @@ impl Flow {
                 return false;
             }
         }
-        self.connecting = !matches!(getpeername(&self.host), Ok(Some(_)));
-        let connecting = self.connecting;
-        self.socket().pause_synack(connecting);
-        !connecting
+        let connected = matches!(getpeername(&self.host), Ok(Some(_)));
+        if connected {
+            self.connecting = None;
+            // The guest's time begins now, and smoltcp counts it from the guest's SYN.
+            self.patience = PATIENCE + waited.into();
+            self.socket().pause_synack(false);
+        }
+        connected
     }
 
     /// From the host's socket into the guest's window.
@@ -196,6 +213,11 @@ impl Flow {
     pub(super) fn lingers(&mut self) -> bool {
         let socket = self.socket();
         socket.state() == State::TimeWait && socket.can_recv()
+    }
+
+    /// There is nothing to do before the host's side does something, whatever smoltcp would say.
+    pub(super) fn waits_for_host(&mut self) -> bool {
+        self.connecting.is_some() || self.lingers()
     }
 
     /// Nothing is left to be done.

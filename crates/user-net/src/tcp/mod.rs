@@ -3,6 +3,8 @@
 
 mod flow;
 mod port;
+#[cfg(test)]
+mod waiting;
 
 use std::collections::VecDeque;
 use std::hash::{BuildHasher, RandomState};
@@ -168,7 +170,7 @@ impl Tcp {
         let host = socket::tcp(address)?;
         self.make_room(ends);
         let token = ends.events.watch(&host)?;
-        let flow = Flow::outward(path, mac, host, self.buffer);
+        let flow = Flow::outward(path, mac, host, self.buffer, ends.now);
         self.flows.insert(path, Some(token), flow, ends.now);
         Ok(())
     }
@@ -198,7 +200,7 @@ impl Tcp {
         let Self { interface, flows, queue, next, start, .. } = self;
         let Some(flow) = flows.get(&path) else { return };
         flow.queued = false;
-        let moved = flow.pump();
+        let moved = flow.pump(ends.now);
         if !flow.lingers() {
             speak(interface, time, path, flow, &mut ends.outbox);
         }
@@ -209,6 +211,8 @@ impl Tcp {
         } else if flow.is_over() {
             flows.remove(&path).into_iter().for_each(Flow::hang_up);
             return;
+        } else if flow.waits_for_host() {
+            flow.deadline = None;
         } else {
             let at = interface.poll_at(time, &flow.sockets);
             let at = at.map(|at| *start + Duration::from_micros(at.total_micros() as u64));
