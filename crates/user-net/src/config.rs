@@ -37,7 +37,8 @@ impl Default for Config {
 }
 
 /// Bounds of what a guest can make the host hold. Where there is no room for a new flow, the one that
-/// was silent for the longest time gives way. Each number of flows is at least 1.
+/// was silent for the longest time gives way; to one that comes by a forwarded port, only another of
+/// those, and it is turned away where there is none. Each number of flows is at least 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// TCP connections, both ways; each has a socket of the host and up to twice

@@ -80,7 +80,8 @@ impl Datagrams {
     }
 
     /// A flow that begins on the host's side: `peer` has sent something to a forwarded port, and gets
-    /// answers by that port's `socket`.
+    /// answers by that port's `socket`. Flows of the guest's own do not give way to one: without room,
+    /// the datagram is lost.
     pub(crate) fn forward(
         &mut self,
         path: Path,
@@ -90,7 +91,9 @@ impl Datagrams {
         ends: &mut Ends,
     ) {
         if self.flows.touch(&path, ends.now).is_none() {
-            self.make_room();
+            if self.make_room(|flow| flow.peer.is_some()).is_err() {
+                return;
+            }
             let flow = Flow { socket: Arc::clone(socket), peer: Some(peer), mac, waiting: false };
             self.flows.insert(path, None, flow, ends.now);
         }
@@ -146,16 +149,17 @@ impl Datagrams {
             Kind::Ping if ends.nat.may_ping(path.remote.ip()) => socket::ping(path.remote)?,
             Kind::Ping => return Err(Errno::PERM.into()),
         };
-        self.make_room();
+        self.make_room(|_| true)?;
         let token = ends.events.watch(&socket)?;
         let flow = Flow { socket: Arc::new(socket), peer: None, mac, waiting: false };
         self.flows.insert(path, Some(token), flow, ends.now);
         self.flows.get(&path).ok_or(io::ErrorKind::NotFound.into())
     }
 
-    fn make_room(&mut self) {
-        let oldest = self.flows.in_the_way();
+    fn make_room(&mut self, may_go: impl Fn(&Flow) -> bool) -> io::Result<()> {
+        let oldest = self.flows.in_the_way(may_go)?;
         oldest.into_iter().for_each(|path| self.remove(&path));
+        Ok(())
     }
 
     fn remove(&mut self, path: &Path) {

@@ -107,13 +107,15 @@ impl Door {
                 .and_then(|host| tcp.forward(self.forward.guest, mac, host, ends))
             {
                 Ok(()) => {}
-                // Whoever it was has gone meanwhile.
-                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
-                Err(error) => {
+                Err(error) => match Errno::from_io_error(&error) {
+                    // Whoever it was has gone meanwhile, or finds a house full of the guest's own.
+                    Some(Errno::CONNABORTED | Errno::USERS) => {}
                     // Else whoever is there waits until there are descriptors again.
-                    self.knocked = error.kind() != io::ErrorKind::WouldBlock;
-                    return;
-                }
+                    error => {
+                        self.knocked = error != Some(Errno::AGAIN);
+                        return;
+                    }
+                },
             }
         }
         // More may be there, but others have their turn first.

@@ -50,7 +50,8 @@
 //!    left of one connection's buffer. A connection that waits for the host has no timer but that for
 //!    being idle.
 //! 5. A flow ends with both its ends, by a reset of either, when it was idle for too long, or when
-//!    another one needs its place.
+//!    another one needs its place. Who comes by a forwarded port takes no place of the guest's own
+//!    flows.
 //!
 //! The guest's checksums and segments of any length are taken as they are
 //! (`VIRTIO_NET_F_CSUM`, `VIRTIO_NET_F_HOST_TSO4`, `…6`).

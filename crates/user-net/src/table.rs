@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use rustix::io::Errno;
+
 use crate::events::Token;
 
 /// The two ends of a flow, as the guest sees them.
@@ -75,11 +77,15 @@ impl<F> Table<F> {
         Some(flow)
     }
 
-    /// The flow that has to go before another one can come.
-    pub(crate) fn in_the_way(&self) -> Option<Path> {
-        let full = self.entries.len() >= self.most;
-        let oldest = || self.entries.iter().min_by_key(|(_, entry)| entry.used);
-        full.then(oldest).flatten().map(|(path, _)| *path)
+    /// The flow that has to go before another one can come, of those that `may_go`. If none may, no
+    /// other one can come: `EUSERS`.
+    pub(crate) fn in_the_way(&self, may_go: impl Fn(&F) -> bool) -> Result<Option<Path>, Errno> {
+        if self.entries.len() < self.most {
+            return Ok(None);
+        }
+        let may_go = self.entries.iter().filter(|(_, entry)| may_go(&entry.flow));
+        let (path, _) = may_go.min_by_key(|(_, entry)| entry.used).ok_or(Errno::USERS)?;
+        Ok(Some(*path))
     }
 
     /// Flows that have been idle for too long.
@@ -125,14 +131,16 @@ mod tests {
         let at = |seconds| start + Duration::from_secs(seconds);
         let mut table = Table::new(3, Duration::from_secs(60));
         for port in 1..=3 {
-            assert_eq!(table.in_the_way(), None);
+            assert_eq!(table.in_the_way(|_| true), Ok(None));
             table.insert(path(port), None, port, at(port.into()));
         }
-        assert_eq!(table.in_the_way(), Some(path(1)));
+        assert_eq!(table.in_the_way(|_| true), Ok(Some(path(1))));
         assert_eq!(table.touch(&path(1), at(9)), Some(&mut 1));
-        assert_eq!(table.in_the_way(), Some(path(2)));
+        assert_eq!(table.in_the_way(|_| true), Ok(Some(path(2))));
+        assert_eq!(table.in_the_way(|port| *port != 2), Ok(Some(path(3))));
+        assert_eq!(table.in_the_way(|_| false), Err(Errno::USERS));
         assert_eq!(table.remove(&path(2)), Some(2));
-        assert_eq!(table.in_the_way(), None);
+        assert_eq!(table.in_the_way(|_| false), Ok(None));
     }
 
     #[test]

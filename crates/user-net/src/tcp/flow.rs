@@ -21,6 +21,8 @@ pub(super) struct Flow {
     handle: SocketHandle,
     host: OwnedFd,
     pub(super) mac: EthernetAddress,
+    /// Somebody on the host's side began it.
+    pub(super) inward: bool,
     /// The host's side has not answered yet, since then.
     connecting: Option<Instant>,
     /// How long the guest may say nothing before it is open.
@@ -66,7 +68,7 @@ impl Flow {
     ) -> Option<Self> {
         let mut flow = Self::new(mac, host, buffer);
         flow.socket().connect(context, path.guest, path.remote).ok()?;
-        Some(flow)
+        Some(Self { inward: true, ..flow })
     }
 
     fn new(mac: EthernetAddress, host: OwnedFd, buffer: usize) -> Self {
@@ -82,6 +84,7 @@ impl Flow {
             handle,
             host,
             mac,
+            inward: false,
             connecting: None,
             patience: PATIENCE,
             readable: true,

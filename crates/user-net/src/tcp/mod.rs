@@ -95,7 +95,7 @@ impl Tcp {
     }
 
     /// A connection to `guest` for somebody at the other end of `host`; it seems to come from the
-    /// gateway.
+    /// gateway. Where there is no room, connections of the guest's own do not give way: `EUSERS`.
     pub(crate) fn forward(
         &mut self,
         guest: SocketAddr,
@@ -103,7 +103,7 @@ impl Tcp {
         host: OwnedFd,
         ends: &mut Ends,
     ) -> io::Result<()> {
-        self.make_room(ends);
+        self.make_room(|flow| flow.inward, ends)?;
         let path = self.ports.path_to(guest, |path| self.flows.contains(path));
         let token = ends.events.watch(&host)?;
         let context = self.interface.context();
@@ -168,18 +168,19 @@ impl Tcp {
             return Err(Errno::INVAL.into());
         }
         let host = socket::tcp(address)?;
-        self.make_room(ends);
+        self.make_room(|_| true, ends)?;
         let token = ends.events.watch(&host)?;
         let flow = Flow::outward(path, mac, host, self.buffer, ends.now);
         self.flows.insert(path, Some(token), flow, ends.now);
         Ok(())
     }
 
-    fn make_room(&mut self, ends: &mut Ends) {
-        if let Some(path) = self.flows.in_the_way() {
+    fn make_room(&mut self, may_go: impl Fn(&Flow) -> bool, ends: &mut Ends) -> io::Result<()> {
+        if let Some(path) = self.flows.in_the_way(may_go)? {
             tracing::debug!(remote = %path.remote, "the oldest idle connection gives way");
             self.end(path, ends);
         }
+        Ok(())
     }
 
     /// Ends a flow on both sides, whatever it is at.

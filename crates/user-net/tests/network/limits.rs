@@ -58,6 +58,61 @@ fn a_connection_that_is_idle_for_too_long_is_reset_on_both_sides() {
     assert_eq!(stack.tcp(busy).state(), State::Established);
 }
 
+/// Each hears the other.
+fn is_alive(stack: &mut Stack, socket: SocketHandle, stream: &mut TcpStream) {
+    stack.write(socket, b"still here");
+    stack.until_readable(stream);
+    stream.read_exact(&mut [0; 10]).unwrap();
+    stream.write_all(b"so am I").unwrap();
+    stack.until(|stack| stack.tcp(socket).recv(|bytes| (bytes.len(), bytes.len())).ok());
+}
+
+#[test]
+fn who_comes_in_takes_no_place_of_the_guests_own_connections() {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let forwards = vec!["tcp:127.0.0.1:0-:22".parse().unwrap()];
+    let mut stack = Stack::new(&Config { forwards, ..with(|limits| limits.tcp_flows = 2) });
+    let door = stack.cable.forwards().next().unwrap().host;
+    let servers = [(); 3].map(|()| stack.listen(22));
+    let (own, mut own_host) = connect(&mut stack, &listener);
+    // Of those that come in, one gives way to the other, though the guest's own was silent for longer.
+    let mut first = TcpStream::connect(door).unwrap();
+    stack.until(|stack| servers.iter().any(|one| stack.tcp(*one).is_active()).then_some(()));
+    let mut second = TcpStream::connect(door).unwrap();
+    stack.until_readable(&first);
+    assert_eq!(first.read(&mut [0]).unwrap_err().kind(), ErrorKind::ConnectionReset);
+    is_alive(&mut stack, own, &mut own_host);
+    // To another one of the guest's own, the silent one does.
+    let (other, mut other_host) = connect(&mut stack, &listener);
+    stack.until_readable(&second);
+    assert_eq!(second.read(&mut [0]).unwrap_err().kind(), ErrorKind::ConnectionReset);
+    // Now there are the guest's own only.
+    let mut third = TcpStream::connect(door).unwrap();
+    stack.until_readable(&third);
+    assert!(matches!(third.read(&mut [0]), Ok(0) | Err(_)), "turned away");
+    is_alive(&mut stack, own, &mut own_host);
+    is_alive(&mut stack, other, &mut other_host);
+}
+
+#[test]
+fn who_comes_in_takes_no_place_of_the_guests_own_datagrams() {
+    let [server, stranger] = [(); 2].map(|()| UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap());
+    let forwards = vec!["udp:127.0.0.1:0-:53".parse().unwrap()];
+    let mut stack = Stack::new(&Config { forwards, ..with(|limits| limits.udp_flows = 1) });
+    let door = stack.cable.forwards().next().unwrap().host;
+    let (own, service) = (stack.udp(4000), stack.udp(53));
+    stack.send_to(own, b"question", host(server.local_addr().unwrap()));
+    stack.until_readable(&server);
+    let peer = server.recv_from(&mut [0; 9]).unwrap().1;
+    stranger.send_to(b"no room", door).unwrap();
+    stack.poll();
+    server.send_to(b"answer", peer).unwrap();
+    assert_eq!(stack.receive_from(own).0, b"answer");
+    stack.later = Duration::from_secs(61);
+    stranger.send_to(b"room", door).unwrap();
+    assert_eq!(stack.receive_from(service).0, b"room");
+}
+
 #[test]
 fn datagram_flows_are_bounded_in_number_and_time() {
     let server = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
