@@ -143,7 +143,7 @@ impl Datagrams {
     fn open(&mut self, path: Path, mac: EthernetAddress, ends: &mut Ends) -> io::Result<&mut Flow> {
         let socket = match self.kind {
             Kind::Udp => {
-                let host = ends.nat.host_address(path.remote, ends.now);
+                let host = ends.nat.host_address_of(&path, ends.now);
                 socket::udp(host.ok_or(Errno::PERM)?)?
             }
             Kind::Ping if ends.nat.may_ping(path.remote.ip()) => socket::ping(path.remote)?,

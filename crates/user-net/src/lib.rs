@@ -36,7 +36,8 @@
 //! addresses that are the host's alone in any notation (loopback, link-local, unspecified, mapped),
 //! and those where clouds have their metadata services.
 //! The host's other addresses are reached like everybody's: whoever wants none of it uses
-//! [`Config::restrict`].
+//! [`Config::restrict`]. From a UDP port that is forwarded to the guest, the gateway's ports from 49152
+//! are those who came in, and never the host's loopback.
 //!
 //! # How it runs
 //!

@@ -3,10 +3,13 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Instant;
 
-use crate::Config;
 use crate::addresses::{is_dns, is_gateway, is_inside};
+use crate::forward::Transport;
 use crate::metadata::is_metadata;
+use crate::ports::Ports;
 use crate::resolvers::Resolvers;
+use crate::table::Path;
+use crate::{Config, Forward};
 
 /// DNS over UDP and TCP.
 const DOMAIN: u16 = 53;
@@ -18,13 +21,17 @@ const NAT64: [u8; 12] = [0, 0x64, 0xff, 0x9b, 0, 0, 0, 0, 0, 0, 0, 0];
 pub(crate) struct Nat {
     restrict: bool,
     host_loopback: bool,
+    /// The guest's ends of forwarded UDP ports.
+    services: Vec<SocketAddr>,
     resolvers: Resolvers,
 }
 
 impl Nat {
     pub(crate) fn new(config: &Config) -> Self {
-        let resolvers = Resolvers::new(&config.resolvers);
-        Self { restrict: config.restrict, host_loopback: config.host_loopback, resolvers }
+        let Config { restrict, host_loopback, ref forwards, ref resolvers, .. } = *config;
+        let of_udp = |forward: &&Forward| forward.transport == Transport::Udp;
+        let services = forwards.iter().filter(of_udp).map(|forward| forward.guest).collect();
+        Self { restrict, host_loopback, services, resolvers: Resolvers::new(resolvers) }
     }
 
     /// Where on the host something that the guest sends to `remote` goes; `None` for nowhere.
@@ -44,6 +51,14 @@ impl Nat {
             return (port == DOMAIN).then(|| self.resolvers.current(now));
         }
         is_outside(address).then_some(remote)
+    }
+
+    /// The same for a datagram that begins a flow. An answer that comes too late, to somebody who has
+    /// come by a forwarded port and is forgotten, is for nobody: the host may have a service of its own
+    /// at the port of the gateway's that stood for them.
+    pub(crate) fn host_address_of(&mut self, path: &Path, now: Instant) -> Option<SocketAddr> {
+        let answers = self.services.contains(&path.guest) && Ports::may_have_given(path.remote);
+        if answers { None } else { self.host_address(path.remote, now) }
     }
 
     /// Whether the guest may ping `address`, of another host.

@@ -17,6 +17,12 @@ impl Ports {
         Self(FIRST)
     }
 
+    /// Whether `remote` may be somebody on the host's side.
+    pub(crate) fn may_have_given(remote: SocketAddr) -> bool {
+        let gateway = remote.ip() == GATEWAY || remote.ip() == GATEWAY6;
+        gateway && remote.port() >= FIRST
+    }
+
     /// A way to `guest` that is not `taken`; when all are, one that is.
     pub(crate) fn path_to(&mut self, guest: SocketAddr, taken: impl Fn(&Path) -> bool) -> Path {
         let gateway = if guest.is_ipv4() { GATEWAY.into() } else { GATEWAY6.into() };

@@ -2,14 +2,14 @@
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use cubie_user_net::addresses::GATEWAY;
 use cubie_user_net::{Config, Gateway, UserNetError};
 use smoltcp::wire::{ArpPacket, ArpRepr, EthernetFrame, EthernetProtocol};
 
 use crate::raw::frames;
-use crate::stack::{DEADLINE, Stack, spawn};
+use crate::stack::{DEADLINE, Stack, host, spawn};
 
 fn with(forwards: &[&str]) -> Config {
     let forwards = forwards.iter().map(|forward| forward.parse().unwrap()).collect();
@@ -86,6 +86,33 @@ fn datagrams_to_the_hosts_port_reach_the_guest_and_each_peer_gets_its_own_answer
         assert_eq!(peer.recv_from(&mut answer).unwrap(), (1, ports[0]));
         assert_eq!(answer[0], number + 100);
     }
+}
+
+#[test]
+fn a_late_answer_does_not_reach_the_hosts_own_services() {
+    let forwards = vec!["udp:127.0.0.1:0-:53".parse().unwrap()];
+    let mut stack = Stack::new(&Config { forwards, ..Config::default() });
+    let door = stack.cable.forwards().next().unwrap().host;
+    let (service, other) = (stack.udp(53), stack.udp(4000));
+    let peer = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    // The guest is known once it has sent something.
+    stack.send_to(other, b"", (GATEWAY, 9).into());
+    peer.send_to(b"question", door).unwrap();
+    let (_, from) = stack.receive_from(service);
+    assert!(from.port() >= 49_152);
+    // Somebody else of the host's has a port that stood for a peer.
+    let ports = 49_152..=u16::MAX;
+    let bound = ports.map(|port| UdpSocket::bind((Ipv4Addr::LOCALHOST, port)));
+    let own = bound.flatten().next().expect("a port of the host's is free");
+    own.set_read_timeout(Some(DEADLINE)).unwrap();
+    let own_end = host(own.local_addr().unwrap());
+    stack.later = Duration::from_secs(61);
+    stack.send_to(service, b"late", own_end);
+    stack.send_to(other, b"meant for it", own_end);
+    let mut came = [0; 20];
+    stack.until_readable(&own);
+    let (len, _) = own.recv_from(&mut came).unwrap();
+    assert_eq!(&came[..len], b"meant for it");
 }
 
 #[test]
