@@ -20,6 +20,9 @@ pub enum HostNetError {
     /// An interface that is something else.
     #[error("{0} is a network interface, but not a bridge: name a bridge")]
     NotABridge(String),
+    /// What is given as a tap is something else, such as the host's own card or a bridge.
+    #[error("`tap` is {0}, which is a network interface, but not a tap: name a tap")]
+    NotATap(String),
     /// A cable has one end.
     #[error(
         "{tap} is part of {bridge} already: have root take it out with \

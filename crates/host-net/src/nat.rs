@@ -41,7 +41,7 @@ pub(crate) fn set_up(tap: &str, subnet: Option<Ipv4Net>) -> Result<HostNet, Host
     let subnet = subnet.map(checked).transpose()?;
     let mut door = Door::open()?;
     let links = door.links()?;
-    let tap = links.named(tap)?;
+    let tap = links.tap(tap)?;
     if let Some(master) = tap.master {
         return prepared(&mut door.rtnetlink, links.indexed(master)?, subnet);
     }
@@ -67,7 +67,8 @@ pub(crate) fn set_up(tap: &str, subnet: Option<Ipv4Net>) -> Result<HostNet, Host
     Ok(HostNet::made(kind, seat, Some(dhcp), Some(masquerade), firewall))
 }
 
-fn bridge_name(seat: u32) -> String {
+/// What the bridge of a seat is called.
+pub(crate) fn bridge_name(seat: u32) -> String {
     format!("cubie-nat{seat}")
 }
 

@@ -8,7 +8,7 @@ pub(crate) fn set_up(tap: &str, bridge: &str) -> Result<HostNet, HostNetError> {
     let mut door = Door::open()?;
     let links = door.links()?;
     let kind = Kind::Bridge(bridge.into());
-    let tap = links.named(tap)?;
+    let tap = links.tap(tap)?;
     let found = links.named(bridge).map_err(|_| HostNetError::NoBridge(bridge.into()))?;
     if !found.is_bridge {
         return Err(HostNetError::NotABridge(bridge.into()));

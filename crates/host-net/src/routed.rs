@@ -22,7 +22,7 @@ pub(crate) fn set_up(tap: &str, guest: Ipv4Addr) -> Result<HostNet, HostNetError
     }
     let mut door = Door::open()?;
     let links = door.links()?;
-    let tap = links.named(tap)?;
+    let tap = links.tap(tap)?;
     links.is_free(tap)?;
     let kind = Kind::Routed(guest);
     if is_there(&mut door.rtnetlink, &links, tap.index, guest)? {

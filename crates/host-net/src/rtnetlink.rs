@@ -28,6 +28,8 @@ pub(crate) struct Link {
     pub(crate) index: u32,
     pub(crate) name: String,
     pub(crate) is_bridge: bool,
+    /// A tap, or a cable in its place (veth).
+    pub(crate) is_tap: bool,
     /// The index of what it is part of.
     pub(crate) master: Option<u32>,
     /// A line that people and programs write to it.
@@ -58,10 +60,12 @@ impl Rtnetlink {
         let mut links = vec![];
         while let Some((header, attributes)) = replies.recv().transpose()? {
             let kind = attributes.get_linkinfo().and_then(|info| info.get_kind());
+            let is_ethernet = header.ifi_type == libc::ARPHRD_ETHER;
             links.push(Link {
                 index: header.ifi_index.cast_unsigned(),
                 name: text(attributes.get_ifname()),
                 is_bridge: kind == Ok(c"bridge"),
+                is_tap: is_ethernet && (kind == Ok(c"tun") || kind == Ok(c"veth")),
                 master: attributes.get_master().ok().filter(|&index| index != 0),
                 alias: text(attributes.get_ifalias()),
                 is_up: header.ifi_flags & IfinfoFlags::Up as u32 != 0,

@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::HostNetError;
 use crate::claim::Claim;
 use crate::forwarding::Forwarding;
+use crate::nat::bridge_name;
 use crate::routed::GATEWAY;
 use crate::rtnetlink::{LONGEST_ALIAS, Link, Rtnetlink};
 
@@ -104,7 +105,7 @@ impl Door {
             if let Some((number, before)) = marked(&link.alias)
                 && Claim::take(&mark(number))?.is_some()
             {
-                clear(&mut self.rtnetlink, &link, before)?;
+                clear(&mut self.rtnetlink, &link, number, before)?;
             }
         }
         self.close_forwarding(None)
@@ -116,7 +117,7 @@ impl Door {
             if let Some((number, before)) = marked(&link.alias)
                 && number == seat.number
             {
-                clear(&mut self.rtnetlink, &link, before)?;
+                clear(&mut self.rtnetlink, &link, number, before)?;
             }
         }
         // The name may be taken a moment longer than the seat: by a child that this process is about to start.
@@ -147,6 +148,12 @@ impl Links {
         found.ok_or_else(|| HostNetError::NoInterface(format!("number {index}")))
     }
 
+    /// An error if it is no tap: what a guest's cable is changed for must not happen to a card of the host's.
+    pub(crate) fn tap(&self, name: &str) -> Result<&Link, HostNetError> {
+        let link = self.named(name)?;
+        if link.is_tap { Ok(link) } else { Err(HostNetError::NotATap(name.into())) }
+    }
+
     /// An error if the tap is part of something.
     pub(crate) fn is_free(&self, tap: &Link) -> Result<(), HostNetError> {
         let Some(master) = tap.master else { return Ok(()) };
@@ -165,9 +172,10 @@ fn marked(alias: &str) -> Option<(u32, &str)> {
     Some((number.strip_prefix(NAME)?.parse().ok().filter(|&number| number < SEATS)?, before))
 }
 
-/// A bridge with a mark was made; anything else was there, or goes by itself, and lends itself only.
-fn clear(rtnetlink: &mut Rtnetlink, link: &Link, before: &str) -> io::Result<()> {
-    if link.is_bridge {
+/// A bridge with a mark and the name that goes with it was made; anything else was there, or goes by itself,
+/// and lends itself only.
+fn clear(rtnetlink: &mut Rtnetlink, link: &Link, number: u32, before: &str) -> io::Result<()> {
+    if link.is_bridge && link.name == bridge_name(number) {
         return rtnetlink.delete(link.index);
     }
     let links = rtnetlink.addresses()?;

@@ -90,6 +90,17 @@ fn what_has_no_mark_is_not_touched() {
     assert_eq!(host.state(), before);
 }
 
+#[test]
+fn a_bridge_that_is_not_ours_survives_a_mark() {
+    let Some(Network { host, guest: _guest, world: _world }) = Network::new() else { return };
+    host.sh(
+        "ip link add virbr0 type bridge && ip link set virbr0 alias 'cubie-host-net/5 homemade'",
+    );
+    let network = host.run(|| HostSide::Nat(None).set_up("tap0")).unwrap();
+    host.run(move || drop(network));
+    assert!(host.sh("ip link show virbr0").contains("alias homemade"));
+}
+
 /// Does something as nobody in a namespace.
 fn as_nobody<T: Send + 'static>(host: &Namespace, task: impl FnOnce() -> T + Send + 'static) -> T {
     host.run(|| {

@@ -85,6 +85,23 @@ fn a_bridge_that_is_missing_or_none_is_named_with_the_remedy() {
 }
 
 #[test]
+fn what_is_given_as_a_tap_and_is_none_is_named_and_left_alone() {
+    let Some(Network { host, guest: _guest, world: _world }) = Network::new() else { return };
+    host.sh("ip link add br0 type bridge && ip link add virbr0 type bridge");
+    host.sh("ip tuntap add dev tun0 mode tun");
+    let before = host.state();
+    for name in ["virbr0", "tun0", "lo"] {
+        let routed = HostSide::Routed(Ipv4Addr::new(10, 1, 2, 3));
+        for side in [HostSide::Bridge("br0".into()), nat(None), routed] {
+            let error = host.run(move || side.set_up(name)).unwrap_err();
+            assert!(matches!(&error, HostNetError::NotATap(given) if given == name), "{error}");
+            assert!(error.to_string().contains("`tap`"), "{error}");
+        }
+    }
+    assert_eq!(host.state(), before);
+}
+
+#[test]
 fn a_private_guest_gets_an_address_and_leaves_under_its_hosts() {
     let Some(Network { host, guest, world }) = Network::new() else { return };
     let before = host.state();
