@@ -24,7 +24,8 @@
 //!
 //! What is ours has `cubie-host-net/N` in its alias (`ip link`), and N is a Unix socket of the process that has
 //! made it: nobody else can have the name meanwhile, and the kernel frees it however the process ends. Nothing
-//! without such a mark, or with that of a living process, is touched. The table of nftables belongs to the socket
+//! without such a mark, or with that of a living process, is touched, and a bridge is only deleted if it is called
+//! `cubie-natN` too. The table of nftables belongs to the socket
 //! that has made it and vanishes with it. That forwarding was off is remembered by a further name of the
 //! loopback interface, `cubie-forwarding-was-off`.
 //!
@@ -42,7 +43,11 @@
 //! a program that is over; `nftnl` needs libraries in C; `rustables` is under the GPL.) DHCP's messages are those
 //! of `smoltcp`.
 //!
-//! Only IPv4 is set up. A public bridge carries whatever it carries.
+//! # IPv6
+//!
+//! Only IPv4 is set up. A public bridge carries whatever it carries. The private bridge has no IPv6, and at the tap of
+//! a routed guest the host takes no router advertisement (`accept_ra`, which is as before when the network goes):
+//! otherwise a guest could make itself the host's router.
 //!
 //! ```no_run
 //! use cubie_host_net::HostSide;
@@ -61,6 +66,7 @@ mod error;
 mod firewall;
 mod forwarding;
 mod host_net;
+mod ipv6;
 mod masquerade;
 mod nat;
 mod preparation;

@@ -12,7 +12,7 @@ use crate::resolvers::resolvers;
 use crate::routed::is_host;
 use crate::rtnetlink::{Address, Link, Rtnetlink};
 use crate::seat::{Door, Seat};
-use crate::{HostNet, HostNetError, firewall, preparation};
+use crate::{HostNet, HostNetError, firewall, ipv6, preparation};
 
 /// Most guests that one network gets addresses for.
 const MOST_GUESTS: usize = 253;
@@ -89,6 +89,7 @@ fn make_bridge(
     seat.mark(rtnetlink, &bridge)?;
     let beyond = Ipv4Net::new_assert(host(subnet), subnet.prefix_len());
     rtnetlink.add_address(&Address { link: bridge.index, local: beyond.addr(), beyond })?;
+    ipv6::switch_off(&name)?;
     rtnetlink.bring_up(bridge.index)?;
     seat.mark(rtnetlink, tap)?;
     rtnetlink.set_master(tap.index, Some(bridge.index))

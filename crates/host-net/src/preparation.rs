@@ -21,7 +21,9 @@ pub(crate) fn nat(tap: &str, subnet: Ipv4Net) -> Vec<String> {
     let range = [guests.first(), guests.last()].map(|guest| guest.map(Ipv4Addr::to_string));
     let range = range.map(Option::unwrap_or_default).join(",");
     let mut commands = vec![
-        format!("ip link add {PRIVATE} type bridge && ip link set {PRIVATE} up"),
+        format!("ip link add {PRIVATE} type bridge"),
+        format!("sysctl -ew net/ipv6/conf/{PRIVATE}/disable_ipv6=1"),
+        format!("ip link set {PRIVATE} up"),
         format!("ip addr add {host} dev {PRIVATE}"),
     ];
     commands.extend(bridge(tap, PRIVATE));
@@ -37,5 +39,9 @@ pub(crate) fn nat(tap: &str, subnet: Ipv4Net) -> Vec<String> {
 }
 
 pub(crate) fn routed(tap: &str, guest: Ipv4Addr) -> Vec<String> {
-    vec![format!("ip addr add {GATEWAY} peer {guest} dev {tap} scope link"), FORWARD.into()]
+    vec![
+        format!("sysctl -ew net/ipv6/conf/{tap}/accept_ra=0"),
+        format!("ip addr add {GATEWAY} peer {guest} dev {tap} scope link"),
+        FORWARD.into(),
+    ]
 }

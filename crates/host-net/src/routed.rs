@@ -36,7 +36,7 @@ pub(crate) fn set_up(tap: &str, guest: Ipv4Addr) -> Result<HostNet, HostNetError
                 HostNetError::refused(what, error, || preparation::routed(&tap.name, guest))
             }
         };
-        seat.mark(rtnetlink, tap).map_err(refused("make a route to a guest"))?;
+        seat.mark_and_take_no_router(rtnetlink, tap).map_err(refused("make a route to a guest"))?;
         // The kernel makes the route with the address of the cable's other end.
         let cable = Address { link: tap.index, local: GATEWAY, beyond: guest.into() };
         rtnetlink.add_address(&cable).map_err(refused("make a route to a guest"))?;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::HostNetError;
 use crate::claim::Claim;
 use crate::forwarding::Forwarding;
+use crate::ipv6;
 use crate::nat::bridge_name;
 use crate::routed::GATEWAY;
 use crate::rtnetlink::{LONGEST_ALIAS, Link, Rtnetlink};
@@ -13,6 +14,7 @@ use crate::rtnetlink::{LONGEST_ALIAS, Link, Rtnetlink};
 /// How many networks of this kind one host can have at a time.
 const SEATS: u32 = 64;
 const NAME: &str = "cubie-host-net/";
+const ACCEPT_RA: &str = "/accept_ra=";
 /// Whoever sets up or takes down waits for the others who do, which takes milliseconds.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -57,7 +59,7 @@ impl Door {
     /// A seat that is free, and for which `fits`.
     pub(crate) fn seat(&self, fits: impl Fn(u32) -> bool) -> Result<Seat, HostNetError> {
         for number in (0..SEATS).filter(|&number| fits(number)) {
-            let taken = Claim::take(&mark(number));
+            let taken = Claim::take(&claim(number));
             let taken = taken.map_err(|source| HostNetError::Host { what: "find room", source })?;
             if let Some(claim) = taken {
                 return Ok(Seat { claim, number });
@@ -93,7 +95,7 @@ impl Door {
     /// Forwarding is as before, if nobody has a seat but `own`.
     fn close_forwarding(&mut self, own: Option<u32>) -> io::Result<()> {
         for number in (0..SEATS).filter(|&number| Some(number) != own) {
-            if Claim::take(&mark(number))?.is_none() {
+            if Claim::take(&claim(number))?.is_none() {
                 return Ok(());
             }
         }
@@ -102,10 +104,10 @@ impl Door {
 
     fn clear_orphans(&mut self) -> io::Result<()> {
         for link in self.rtnetlink.links()? {
-            if let Some((number, before)) = marked(&link.alias)
-                && Claim::take(&mark(number))?.is_some()
+            if let Some(mark) = Mark::of(&link.alias)
+                && Claim::take(&claim(mark.seat))?.is_some()
             {
-                clear(&mut self.rtnetlink, &link, number, before)?;
+                clear(&mut self.rtnetlink, &link, &mark)?;
             }
         }
         self.close_forwarding(None)
@@ -114,10 +116,10 @@ impl Door {
     /// Takes down all that `seat` has set up, and gives it back.
     pub(crate) fn clear_seat(&mut self, seat: Seat) -> io::Result<()> {
         for link in self.rtnetlink.links()? {
-            if let Some((number, before)) = marked(&link.alias)
-                && number == seat.number
+            if let Some(mark) = Mark::of(&link.alias)
+                && mark.seat == seat.number
             {
-                clear(&mut self.rtnetlink, &link, number, before)?;
+                clear(&mut self.rtnetlink, &link, &mark)?;
             }
         }
         // The name may be taken a moment longer than the seat: by a child that this process is about to start.
@@ -128,9 +130,19 @@ impl Door {
 impl Seat {
     /// Says that `link` is ours, or has something of ours.
     pub(crate) fn mark(&self, rtnetlink: &mut Rtnetlink, link: &Link) -> io::Result<()> {
-        let mut alias = format!("{} {}", mark(self.number), link.alias);
-        alias.truncate(alias.floor_char_boundary(LONGEST_ALIAS));
-        rtnetlink.set_alias(link.index, alias.trim_end())
+        Mark { seat: self.number, accept_ra: None, before: &link.alias }.put(rtnetlink, link)
+    }
+
+    /// As [`Seat::mark`], and the host takes no router at `link` any more: the mark says whether it did.
+    pub(crate) fn mark_and_take_no_router(
+        &self,
+        rtnetlink: &mut Rtnetlink,
+        link: &Link,
+    ) -> io::Result<()> {
+        let took = ipv6::takes_routers(&link.name)?;
+        let accept_ra = took.as_deref().filter(|&took| took != "0");
+        Mark { seat: self.number, accept_ra, before: &link.alias }.put(rtnetlink, link)?;
+        ipv6::take_routers(&link.name, "0")
     }
 }
 
@@ -162,20 +174,44 @@ impl Links {
     }
 }
 
-fn mark(number: u32) -> String {
-    format!("{NAME}{number}")
+fn claim(seat: u32) -> String {
+    format!("{NAME}{seat}")
 }
 
-/// Whose an interface is, and what was its alias before.
-fn marked(alias: &str) -> Option<(u32, &str)> {
-    let (number, before) = alias.split_once(' ').unwrap_or((alias, ""));
-    Some((number.strip_prefix(NAME)?.parse().ok().filter(|&number| number < SEATS)?, before))
+/// An alias that says whose an interface is: `cubie-host-net/SEAT`, and `/accept_ra=N` if that was changed.
+#[derive(Debug, PartialEq, Eq)]
+struct Mark<'a> {
+    seat: u32,
+    /// Whether the host took routers at the interface before.
+    accept_ra: Option<&'a str>,
+    /// The alias before.
+    before: &'a str,
+}
+
+impl<'a> Mark<'a> {
+    fn of(alias: &'a str) -> Option<Self> {
+        let (ours, before) = alias.split_once(' ').unwrap_or((alias, ""));
+        let ours = ours.strip_prefix(NAME)?;
+        let (seat, accept_ra) = match ours.split_once(ACCEPT_RA) {
+            Some((seat, accept_ra)) => (seat, Some(accept_ra)),
+            None => (ours, None),
+        };
+        let seat = seat.parse().ok().filter(|&seat| seat < SEATS)?;
+        Some(Self { seat, accept_ra, before })
+    }
+
+    fn put(&self, rtnetlink: &mut Rtnetlink, link: &Link) -> io::Result<()> {
+        let accept_ra = self.accept_ra.map(|was| format!("{ACCEPT_RA}{was}")).unwrap_or_default();
+        let mut alias = format!("{}{accept_ra} {}", claim(self.seat), self.before);
+        alias.truncate(alias.floor_char_boundary(LONGEST_ALIAS));
+        rtnetlink.set_alias(link.index, alias.trim_end())
+    }
 }
 
 /// A bridge with a mark and the name that goes with it was made; anything else was there, or goes by itself,
 /// and lends itself only.
-fn clear(rtnetlink: &mut Rtnetlink, link: &Link, number: u32, before: &str) -> io::Result<()> {
-    if link.is_bridge && link.name == bridge_name(number) {
+fn clear(rtnetlink: &mut Rtnetlink, link: &Link, mark: &Mark<'_>) -> io::Result<()> {
+    if link.is_bridge && link.name == bridge_name(mark.seat) {
         return rtnetlink.delete(link.index);
     }
     let links = rtnetlink.addresses()?;
@@ -185,7 +221,10 @@ fn clear(rtnetlink: &mut Rtnetlink, link: &Link, number: u32, before: &str) -> i
     if link.master.is_some() {
         rtnetlink.set_master(link.index, None)?;
     }
-    rtnetlink.set_alias(link.index, before)
+    if let Some(accept_ra) = mark.accept_ra {
+        ipv6::take_routers(&link.name, accept_ra)?;
+    }
+    rtnetlink.set_alias(link.index, mark.before)
 }
 
 #[cfg(test)]
@@ -194,10 +233,12 @@ mod tests {
 
     #[test]
     fn a_mark_names_a_seat_and_keeps_what_was_there() {
-        assert_eq!(marked("cubie-host-net/7"), Some((7, "")));
-        assert_eq!(marked("cubie-host-net/63 the blue cable"), Some((63, "the blue cable")));
+        let mark = |seat, accept_ra, before| Some(Mark { seat, accept_ra, before });
+        assert_eq!(Mark::of("cubie-host-net/7"), mark(7, None, ""));
+        assert_eq!(Mark::of("cubie-host-net/63 the blue cable"), mark(63, None, "the blue cable"));
+        assert_eq!(Mark::of("cubie-host-net/0/accept_ra=2 a b"), mark(0, Some("2"), "a b"));
         for alias in ["", "uplink", "cubie-host-net/", "cubie-host-net/64", "cubie-host-net/x 1"] {
-            assert_eq!(marked(alias), None, "{alias}");
+            assert_eq!(Mark::of(alias), None, "{alias}");
         }
     }
 }

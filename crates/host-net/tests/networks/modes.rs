@@ -164,6 +164,30 @@ fn a_routed_guest_is_reached_from_the_world_under_its_own_address() {
 }
 
 #[test]
+fn a_guest_does_not_become_the_hosts_router_by_ipv6() {
+    let Some(Network { host, guest: _guest, world: _world }) = Network::new() else { return };
+    let conf = "/proc/sys/net/ipv6/conf";
+    if !std::path::Path::new(conf).exists() {
+        return eprintln!("skipped: no IPv6 here");
+    }
+    let network = set_up(&host, nat(None)).unwrap();
+    assert_eq!(host.sh(&format!("cat {conf}/cubie-nat0/disable_ipv6")), "1\n");
+    assert_eq!(host.sh("ip -6 address show dev cubie-nat0"), "");
+    take_down(&host, network);
+    // The tap is somebody's, and so is what is said about it.
+    for takes in ["0", "1", "2"] {
+        host.sh(&format!("echo {takes} >{conf}/tap0/accept_ra && ip link set tap0 alias 'a b'"));
+        host.sh("ip -6 address replace fd00::1/64 dev tap0 nodad");
+        let before = host.state();
+        let network = set_up(&host, HostSide::Routed(Ipv4Addr::new(10, 1, 2, 3))).unwrap();
+        assert_eq!(host.sh(&format!("cat {conf}/tap0/accept_ra")), "0\n");
+        take_down(&host, network);
+        assert_eq!(host.state(), before);
+        assert!(host.sh("ip -6 address show dev tap0").contains("fd00::1/64"));
+    }
+}
+
+#[test]
 fn a_subnet_may_be_chosen_but_not_one_that_the_host_reaches_otherwise() {
     let Some(Network { host, guest: _guest, world: _world }) = Network::new() else { return };
     host.sh("ip route add 10.9.8.128/25 via 192.0.2.2 && ip route add 10.20.0.0/16 via 192.0.2.2");
