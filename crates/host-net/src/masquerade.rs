@@ -15,8 +15,9 @@ use netlink_socket2::NetlinkSocket;
 /// Where an IPv4 header has its addresses.
 const SOURCE: u32 = 12;
 const DESTINATION: u32 = 16;
-/// Of a connection that begins, in what nftables calls its state (nf_conntrack_common.h, and 1 more).
-const CT_NEW: u32 = 1 << 3;
+/// Of packets that belong to a connection: established and related, in what nftables calls its state
+/// (nf_conntrack_common.h, and 1 more).
+const CT_KNOWN: u32 = 1 << 1 | 1 << 2;
 const DATA: u32 = Registers::Reg1 as u32;
 
 /// A table of nftables that is ours:
@@ -30,7 +31,7 @@ const DATA: u32 = Registers::Reg1 as u32;
 ///     }
 ///     chain forward {
 ///         type filter hook forward priority filter
-///         iifname != BRIDGE oifname BRIDGE ct state new drop
+///         iifname != BRIDGE oifname BRIDGE ct state ! established,related drop
 ///     }
 /// }
 /// ```
@@ -56,7 +57,7 @@ impl Masquerade {
             rule.nested_elem().push_name(c"masq").end_nested()
         });
         batch.chain(c"forward", c"filter", libc::NF_INET_FORWARD, 0);
-        batch.rule(c"forward", |rule| drop_new_towards(rule, bridge));
+        batch.rule(c"forward", |rule| drop_unknown_towards(rule, bridge));
         batch.run(&mut socket)?;
         Ok(Self { socket, table })
     }
@@ -130,17 +131,18 @@ fn within(rule: Expressions<'_>, offset: u32, op: CmpOps, net: Ipv4Net) -> Expre
     compared(rule, op, &net.network().octets())
 }
 
-/// Nobody outside begins a connection into the private network. Guests of it do among each other: their
+/// Nothing comes into the private network from outside but what belongs to its guests' connections: no new
+/// ones, and nothing that the host does not follow (a rule of its own may say `notrack`). Guests of it do among each other: their
 /// packets come by here too where a bridge asks the firewall (br_netfilter).
-fn drop_new_towards<'a>(rule: Expressions<'a>, bridge: &str) -> Expressions<'a> {
+fn drop_unknown_towards<'a>(rule: Expressions<'a>, bridge: &str) -> Expressions<'a> {
     let mut name = [0; libc::IFNAMSIZ];
     name[..bridge.len()].copy_from_slice(bridge.as_bytes());
     let rule = compared(loaded(rule, MetaKeys::Iifname), CmpOps::Neq, &name);
     let rule = compared(loaded(rule, MetaKeys::Oifname), CmpOps::Eq, &name);
     let rule = rule.nested_elem().nested_data_ct();
     let rule = rule.push_dreg(DATA).push_key(CtKeys::State as u32).end_nested().end_nested();
-    let rule = masked(rule, &CT_NEW.to_ne_bytes());
-    let rule = compared(rule, CmpOps::Neq, &[0; 4]);
+    let rule = masked(rule, &CT_KNOWN.to_ne_bytes());
+    let rule = compared(rule, CmpOps::Eq, &[0; 4]);
     let rule = rule.nested_elem().nested_data_immediate();
     let rule = rule.push_dreg(Registers::RegVerdict as u32).nested_data().nested_verdict();
     let rule = rule.push_code(VerdictCode::Drop as u32).end_nested().end_nested();

@@ -5,3 +5,4 @@ mod dhcp;
 mod ends;
 mod modes;
 mod namespace;
+mod strangers;

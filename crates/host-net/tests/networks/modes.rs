@@ -9,23 +9,23 @@ use cubie_host_net::{HostNet, HostNetError, HostSide};
 use crate::dhcp::{Lease, lease};
 use crate::namespace::{Namespace, Network, exists};
 
-const DEADLINE: Duration = Duration::from_secs(20);
-const WORLD: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
+pub(crate) const WORLD: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
 
-fn set_up(host: &Namespace, side: HostSide) -> Result<HostNet, HostNetError> {
+pub(crate) fn set_up(host: &Namespace, side: HostSide) -> Result<HostNet, HostNetError> {
     host.run(move || side.set_up("tap0"))
 }
 
-fn take_down(host: &Namespace, network: HostNet) {
+pub(crate) fn take_down(host: &Namespace, network: HostNet) {
     host.run(move || drop(network));
 }
 
-fn nat(subnet: Option<&str>) -> HostSide {
+pub(crate) fn nat(subnet: Option<&str>) -> HostSide {
     HostSide::Nat(subnet.map(|subnet| subnet.parse().unwrap()))
 }
 
 /// Tells the guest's kernel what a client has been told.
-fn configure(guest: &Namespace, lease: &Lease) {
+pub(crate) fn configure(guest: &Namespace, lease: &Lease) {
     let Lease { address, router, netmask } = lease;
     let prefix = u32::from(*netmask).count_ones();
     guest.sh(&format!("ip addr add {address}/{prefix} dev eth0"));
@@ -115,7 +115,7 @@ fn a_private_guest_gets_an_address_and_leaves_under_its_hosts() {
             "{table}"
         );
         assert!(
-            table.contains("iifname != \"cubie-nat0\" oifname \"cubie-nat0\" ct state new drop"),
+            table.contains("iifname != \"cubie-nat0\" oifname \"cubie-nat0\" ct state ! established,related drop"),
             "{table}"
         );
     }
