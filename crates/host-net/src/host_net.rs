@@ -6,8 +6,8 @@ use std::net::Ipv4Addr;
 use ipnet::Ipv4Net;
 
 use crate::dhcp::DhcpServer;
-use crate::masquerade::Masquerade;
 use crate::seat::{Door, Seat};
+use crate::table::Table;
 
 /// A network that is set up, until it is dropped: then all that was made for it is gone, and what was
 /// changed is as before. It is dropped in the network namespace in which it was made.
@@ -17,7 +17,7 @@ use crate::seat::{Door, Seat};
 pub struct HostNet {
     kind: Kind,
     dhcp: Option<DhcpServer>,
-    masquerade: Option<Masquerade>,
+    table: Option<Table>,
     /// None if an administrator has made all of it.
     seat: Option<Seat>,
     firewall: Vec<String>,
@@ -34,7 +34,7 @@ pub(crate) enum Kind {
 impl HostNet {
     /// What an administrator has prepared.
     pub(crate) fn prepared(kind: Kind) -> Self {
-        Self { kind, dhcp: None, masquerade: None, seat: None, firewall: vec![] }
+        Self { kind, dhcp: None, table: None, seat: None, firewall: vec![] }
     }
 
     /// What was made, under this seat. A firewall that is in the way is told of with the `firewall`'s commands.
@@ -42,7 +42,7 @@ impl HostNet {
         kind: Kind,
         seat: Seat,
         dhcp: Option<DhcpServer>,
-        masquerade: Option<Masquerade>,
+        table: Option<Table>,
         firewall: Vec<String>,
     ) -> Self {
         if !firewall.is_empty() {
@@ -51,7 +51,7 @@ impl HostNet {
                 "the host's firewall drops what it has no rule for: have root run\n  {commands}"
             );
         }
-        Self { kind, dhcp, masquerade, seat: Some(seat), firewall }
+        Self { kind, dhcp, table, seat: Some(seat), firewall }
     }
 
     /// The bridge that the tap is part of: others may be made parts of it too.
@@ -95,7 +95,7 @@ impl fmt::Display for HostNet {
 impl Drop for HostNet {
     fn drop(&mut self) {
         self.dhcp = None;
-        self.masquerade = None;
+        self.table = None;
         let Some(seat) = self.seat.take() else { return };
         if let Err(error) = Door::enter().and_then(|mut door| door.clear_seat(seat)) {
             tracing::warn!("«{self}» is not taken down whole, but at the next start: {error}");

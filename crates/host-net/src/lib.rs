@@ -11,6 +11,9 @@
 //! * [`HostSide::Routed`]: the host's route to one address leads into the tap, with forwarding, and a DHCP
 //!   server that tells the guest.
 //!
+//! With the last two, a table of nftables also lets nothing out that does not come from the guest's own network or
+//! address, nor to 169.254.0.0/16, where clouds tell a machine its secrets.
+//!
 //! # Life of a network
 //!
 //! 1. *Set up.* One at a time, in one network namespace: what killed programs have left is cleared away, what
@@ -67,7 +70,6 @@ mod firewall;
 mod forwarding;
 mod host_net;
 mod ipv6;
-mod masquerade;
 mod nat;
 mod preparation;
 mod public_bridge;
@@ -76,6 +78,7 @@ mod routed;
 mod rtnetlink;
 mod seat;
 mod side;
+mod table;
 
 pub use error::HostNetError;
 pub use host_net::HostNet;

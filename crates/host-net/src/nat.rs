@@ -7,11 +7,11 @@ use ipnet::Ipv4Net;
 use crate::dhcp::{DhcpServer, Terms};
 use crate::forwarding::Forwarding;
 use crate::host_net::Kind;
-use crate::masquerade::Masquerade;
 use crate::resolvers::resolvers;
 use crate::routed::is_host;
 use crate::rtnetlink::{Address, Link, Rtnetlink};
 use crate::seat::{Door, Seat};
+use crate::table::Table;
 use crate::{HostNet, HostNetError, firewall, ipv6, preparation};
 
 /// Most guests that one network gets addresses for.
@@ -48,7 +48,7 @@ pub(crate) fn set_up(tap: &str, subnet: Option<Ipv4Net>) -> Result<HostNet, Host
     let subnet = choose(&mut door.rtnetlink, subnet)?;
     let seat = door.seat(|number| links.named(&bridge_name(number)).is_err())?;
     let bridge = bridge_name(seat.number);
-    let ((masquerade, dhcp), seat) = door.furnish(seat, |rtnetlink, seat| {
+    let ((table, dhcp), seat) = door.furnish(seat, |rtnetlink, seat| {
         let refused = |what| {
             move |error| {
                 let commands = || preparation::nat(&tap.name, subnet);
@@ -57,14 +57,14 @@ pub(crate) fn set_up(tap: &str, subnet: Option<Ipv4Net>) -> Result<HostNet, Host
         };
         make_bridge(rtnetlink, seat, tap, subnet).map_err(refused("make a private bridge"))?;
         Forwarding::need(rtnetlink).map_err(refused("switch forwarding on"))?;
-        let masquerade = Masquerade::set_up(&bridge, subnet);
-        let masquerade = masquerade.map_err(refused("translate addresses with nftables"))?;
+        let table = Table::private(&bridge, subnet);
+        let table = table.map_err(refused("translate addresses with nftables"))?;
         let dhcp = DhcpServer::start(&bridge, terms(subnet));
-        Ok((masquerade, dhcp.map_err(refused("hand addresses out by DHCP"))?))
+        Ok((table, dhcp.map_err(refused("hand addresses out by DHCP"))?))
     })?;
     let firewall = firewall::commands(&bridge);
     let kind = Kind::Nat { subnet, bridge };
-    Ok(HostNet::made(kind, seat, Some(dhcp), Some(masquerade), firewall))
+    Ok(HostNet::made(kind, seat, Some(dhcp), Some(table), firewall))
 }
 
 /// What the bridge of a seat is called.

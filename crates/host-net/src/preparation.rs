@@ -32,6 +32,11 @@ pub(crate) fn nat(tap: &str, subnet: Ipv4Net) -> Vec<String> {
         "nft 'add table ip {PRIVATE}; add chain ip {PRIVATE} out {{ type nat hook postrouting priority \
          100; }}; add rule ip {PRIVATE} out ip saddr {subnet} ip daddr != {subnet} masquerade'"
     ));
+    commands.extend(confined(PRIVATE, PRIVATE, subnet));
+    commands.push(format!(
+        "nft 'add rule ip {PRIVATE} forward iifname != {PRIVATE} oifname {PRIVATE} ct state != \
+         {{ established, related }} drop'"
+    ));
     commands.push(format!(
         "dnsmasq --interface={PRIVATE} --bind-interfaces --except-interface=lo --dhcp-range={range}"
     ));
@@ -39,9 +44,25 @@ pub(crate) fn nat(tap: &str, subnet: Ipv4Net) -> Vec<String> {
 }
 
 pub(crate) fn routed(tap: &str, guest: Ipv4Addr) -> Vec<String> {
-    vec![
+    let mut commands = vec![
         format!("sysctl -ew net/ipv6/conf/{tap}/accept_ra=0"),
         format!("ip addr add {GATEWAY} peer {guest} dev {tap} scope link"),
         FORWARD.into(),
+    ];
+    commands.extend(confined("routed", tap, guest.into()));
+    commands
+}
+
+/// Nothing leaves `interface` but from `inside`, nor for where clouds tell a machine its secrets.
+fn confined(table: &str, interface: &str, inside: Ipv4Net) -> [String; 3] {
+    let outwards =
+        format!("add rule ip {table} forward iifname {interface} oifname != {interface}");
+    [
+        format!(
+            "nft 'add table ip {table}; add chain ip {table} forward {{ type filter hook forward \
+             priority 0; }}'"
+        ),
+        format!("nft '{outwards} ip saddr != {inside} drop'"),
+        format!("nft '{outwards} ip daddr 169.254.0.0/16 drop'"),
     ]
 }

@@ -10,6 +10,7 @@ use crate::host_net::Kind;
 use crate::resolvers::resolvers;
 use crate::rtnetlink::{Address, Rtnetlink};
 use crate::seat::{Door, Links};
+use crate::table::Table;
 use crate::{HostNet, HostNetError, firewall, preparation};
 
 /// The host's address on each such cable. It is known on the cable only (RFC 3927), so that all cables have
@@ -30,7 +31,7 @@ pub(crate) fn set_up(tap: &str, guest: Ipv4Addr) -> Result<HostNet, HostNetError
         return Ok(HostNet::prepared(kind));
     }
     let seat = door.seat(|_| true)?;
-    let (dhcp, seat) = door.furnish(seat, |rtnetlink, seat| {
+    let ((table, dhcp), seat) = door.furnish(seat, |rtnetlink, seat| {
         let refused = |what| {
             move |error| {
                 HostNetError::refused(what, error, || preparation::routed(&tap.name, guest))
@@ -41,10 +42,12 @@ pub(crate) fn set_up(tap: &str, guest: Ipv4Addr) -> Result<HostNet, HostNetError
         let cable = Address { link: tap.index, local: GATEWAY, beyond: guest.into() };
         rtnetlink.add_address(&cable).map_err(refused("make a route to a guest"))?;
         Forwarding::need(rtnetlink).map_err(refused("switch forwarding on"))?;
+        let table = Table::routed(&format!("cubie-routed{}", seat.number), &tap.name, guest);
+        let table = table.map_err(refused("filter packets with nftables"))?;
         let dhcp = DhcpServer::start(&tap.name, terms(guest));
-        dhcp.map_err(refused("hand addresses out by DHCP"))
+        Ok((table, dhcp.map_err(refused("hand addresses out by DHCP"))?))
     })?;
-    Ok(HostNet::made(kind, seat, Some(dhcp), None, firewall::commands(&tap.name)))
+    Ok(HostNet::made(kind, seat, Some(dhcp), Some(table), firewall::commands(&tap.name)))
 }
 
 fn terms(guest: Ipv4Addr) -> Terms {

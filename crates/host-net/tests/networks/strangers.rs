@@ -2,6 +2,8 @@
 
 use std::net::{Ipv4Addr, UdpSocket};
 
+use cubie_host_net::HostSide;
+
 use crate::dhcp::lease;
 use crate::modes::{DEADLINE, WORLD, configure, nat, set_up, take_down};
 use crate::namespace::{Namespace, Network, exists};
@@ -43,4 +45,28 @@ fn what_belongs_to_no_connection_does_not_reach_a_private_guest() {
     let inside = (&host, HOST, lease.address);
     assert_eq!(first(&guest, 7000, &[outside, inside]), 1);
     take_down(&host, network);
+}
+
+#[test]
+fn a_guest_says_who_it_is_and_does_not_reach_what_is_the_hosts_alone() {
+    for side in [nat(None), HostSide::Routed(Ipv4Addr::new(10, 1, 2, 3))] {
+        let Some(Network { host, guest, world }) = Network::new() else { return };
+        // What the kernels would drop by themselves is not what is tested here.
+        for namespace in [&host, &world] {
+            namespace.sh("for f in /proc/sys/net/ipv4/conf/*/rp_filter; do echo 0 >$f; done");
+        }
+        let metadata = Ipv4Addr::new(169, 254, 169, 254);
+        host.sh("ip route add 169.254.169.254 via 192.0.2.2");
+        world.sh("ip addr add 169.254.169.254/32 dev eth0");
+        let stranger = Ipv4Addr::new(10, 77, 7, 7);
+        guest.sh("ip addr add 10.77.7.7/32 dev lo");
+        let network = set_up(&host, side).unwrap();
+        let lease = guest.run(lease);
+        configure(&guest, &lease);
+        let lent = (&guest, stranger, WORLD);
+        let secret = (&guest, lease.address, metadata);
+        let honest = (&guest, lease.address, WORLD);
+        assert_eq!(first(&world, 0, &[lent, secret, honest]), 2, "{network}");
+        take_down(&host, network);
+    }
 }

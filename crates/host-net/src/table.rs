@@ -1,8 +1,9 @@
-//! Packets of a private network leave under the host's address (nftables).
+//! What is done with guests' packets on their way through this host (nftables).
 
 use std::ffi::{CStr, CString};
 use std::fmt;
 use std::io;
+use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 use netlink_bindings::nftables::{
@@ -18,54 +19,75 @@ const DESTINATION: u32 = 16;
 /// Of packets that belong to a connection: established and related, in what nftables calls its state
 /// (nf_conntrack_common.h, and 1 more).
 const CT_KNOWN: u32 = 1 << 1 | 1 << 2;
+const FORWARD: &CStr = c"forward";
+const POSTROUTING: &CStr = c"postrouting";
 const DATA: u32 = Registers::Reg1 as u32;
 
-/// A table of nftables that is ours:
+/// Where a cloud answers its machines, and nobody else: with their credentials, for one (RFC 3927).
+const LINK_LOCAL: Ipv4Net = Ipv4Net::new_assert(Ipv4Addr::new(169, 254, 0, 0), 16);
+
+/// A table of nftables that is ours. That of a private network:
 ///
 /// ```text
 /// table ip BRIDGE {
 ///     flags owner
+///     chain forward {
+///         type filter hook forward priority filter
+///         iifname BRIDGE oifname != BRIDGE ip saddr != SUBNET drop
+///         iifname BRIDGE oifname != BRIDGE ip daddr 169.254.0.0/16 drop
+///         iifname != BRIDGE oifname BRIDGE ct state ! established,related drop
+///     }
 ///     chain postrouting {
 ///         type nat hook postrouting priority srcnat
 ///         ip saddr SUBNET ip daddr != SUBNET masquerade
 ///     }
-///     chain forward {
-///         type filter hook forward priority filter
-///         iifname != BRIDGE oifname BRIDGE ct state ! established,related drop
-///     }
 /// }
 /// ```
 ///
+/// That of a routed guest has the first two rules, with its tap and its address alone. Packets between guests of one
+/// bridge come by too where it asks the firewall (br_netfilter), and are none of these rules'.
+///
 /// The kernel removes it with the socket that has made it, whatever becomes of the process, and lets nobody
 /// else change it meanwhile (Linux 5.12, NFT_TABLE_F_OWNER): no reload of a firewall takes it away.
-pub(crate) struct Masquerade {
+pub(crate) struct Table {
     socket: NetlinkSocket,
-    table: CString,
+    name: CString,
 }
 
-impl Masquerade {
-    /// For the network `subnet` behind the interface `bridge`, whose name the table gets.
-    pub(crate) fn set_up(bridge: &str, subnet: Ipv4Net) -> io::Result<Self> {
+impl Table {
+    /// Guests of `bridge` leave under the host's address, and nobody comes to them.
+    pub(crate) fn private(bridge: &str, subnet: Ipv4Net) -> io::Result<Self> {
+        Self::make(bridge, |batch| {
+            batch.confine(bridge, subnet);
+            batch.rule(FORWARD, |rule| drop_unknown(inwards(rule, bridge)));
+            batch.chain(POSTROUTING, c"nat", libc::NF_INET_POST_ROUTING, 100);
+            batch.rule(POSTROUTING, |rule| {
+                let rule = within(rule, SOURCE, CmpOps::Eq, subnet);
+                let rule = within(rule, DESTINATION, CmpOps::Neq, subnet);
+                rule.nested_elem().push_name(c"masq").end_nested()
+            });
+        })
+    }
+
+    /// The guest at `tap` leaves under its own address only.
+    pub(crate) fn routed(name: &str, tap: &str, guest: Ipv4Addr) -> io::Result<Self> {
+        Self::make(name, |batch| batch.confine(tap, guest.into()))
+    }
+
+    fn make(name: &str, fill: impl FnOnce(&mut Batch<'_>)) -> io::Result<Self> {
         let mut socket = NetlinkSocket::new();
-        let table = CString::new(bridge)?;
-        let mut batch = Batch::begin(&mut socket, &table);
+        let name = CString::new(name)?;
+        let mut batch = Batch::begin(&mut socket, &name);
         batch.make_table();
-        batch.chain(c"postrouting", c"nat", libc::NF_INET_POST_ROUTING, 100);
-        batch.rule(c"postrouting", |rule| {
-            let rule = within(rule, SOURCE, CmpOps::Eq, subnet);
-            let rule = within(rule, DESTINATION, CmpOps::Neq, subnet);
-            rule.nested_elem().push_name(c"masq").end_nested()
-        });
-        batch.chain(c"forward", c"filter", libc::NF_INET_FORWARD, 0);
-        batch.rule(c"forward", |rule| drop_unknown_towards(rule, bridge));
+        fill(&mut batch);
         batch.run(&mut socket)?;
-        Ok(Self { socket, table })
+        Ok(Self { socket, name })
     }
 }
 
-impl Drop for Masquerade {
+impl Drop for Table {
     fn drop(&mut self) {
-        let mut batch = Batch::begin(&mut self.socket, &self.table);
+        let mut batch = Batch::begin(&mut self.socket, &self.name);
         batch.delete_table();
         // What fails here goes with the socket, of which a child that is about to be started may have a copy.
         let _ = batch.run(&mut self.socket);
@@ -116,6 +138,17 @@ impl<'t> Batch<'t> {
         fill(attributes.nested_expressions());
     }
 
+    /// What leaves `interface` comes from `inside`, and does not go to the host's own neighbours on its cable.
+    fn confine(&mut self, interface: &str, inside: Ipv4Net) {
+        self.chain(FORWARD, c"filter", libc::NF_INET_FORWARD, 0);
+        self.rule(FORWARD, |rule| {
+            dropped(within(outwards(rule, interface), SOURCE, CmpOps::Neq, inside))
+        });
+        self.rule(FORWARD, |rule| {
+            dropped(within(outwards(rule, interface), DESTINATION, CmpOps::Eq, LINK_LOCAL))
+        });
+    }
+
     fn run(mut self, socket: &mut NetlinkSocket) -> io::Result<()> {
         self.requests.request().op_batch_end_do(&subsystem());
         Ok(socket.request_chained(&self.requests.finalize())?.recv_all()?)
@@ -127,22 +160,43 @@ fn within(rule: Expressions<'_>, offset: u32, op: CmpOps, net: Ipv4Net) -> Expre
     let rule = rule.nested_elem().nested_data_payload();
     let rule = rule.push_dreg(DATA).push_base(PayloadBase::NetworkHeader as u32);
     let rule = rule.push_offset(offset).push_len(4).end_nested().end_nested();
-    let rule = masked(rule, &net.netmask().octets());
+    let rule = if net.prefix_len() < 32 { masked(rule, &net.netmask().octets()) } else { rule };
     compared(rule, op, &net.network().octets())
 }
 
-/// Nothing comes into the private network from outside but what belongs to its guests' connections: no new
-/// ones, and nothing that the host does not follow (a rule of its own may say `notrack`). Guests of it do among each other: their
-/// packets come by here too where a bridge asks the firewall (br_netfilter).
-fn drop_unknown_towards<'a>(rule: Expressions<'a>, bridge: &str) -> Expressions<'a> {
+/// What comes from `interface` and leaves by another.
+fn outwards<'a>(rule: Expressions<'a>, interface: &str) -> Expressions<'a> {
+    passes(rule, interface, CmpOps::Eq, CmpOps::Neq)
+}
+
+/// What comes from elsewhere and leaves by `interface`.
+fn inwards<'a>(rule: Expressions<'a>, interface: &str) -> Expressions<'a> {
+    passes(rule, interface, CmpOps::Neq, CmpOps::Eq)
+}
+
+/// The interface where it comes in, and that where it goes out, is or is not this one.
+fn passes<'a>(
+    rule: Expressions<'a>,
+    interface: &str,
+    comes: CmpOps,
+    goes: CmpOps,
+) -> Expressions<'a> {
     let mut name = [0; libc::IFNAMSIZ];
-    name[..bridge.len()].copy_from_slice(bridge.as_bytes());
-    let rule = compared(loaded(rule, MetaKeys::Iifname), CmpOps::Neq, &name);
-    let rule = compared(loaded(rule, MetaKeys::Oifname), CmpOps::Eq, &name);
+    name[..interface.len()].copy_from_slice(interface.as_bytes());
+    let rule = compared(loaded(rule, MetaKeys::Iifname), comes, &name);
+    compared(loaded(rule, MetaKeys::Oifname), goes, &name)
+}
+
+/// Of what has come so far, only what belongs to a connection goes on: nothing that begins one, and nothing that
+/// the host does not follow (a rule of its own may say `notrack`).
+fn drop_unknown(rule: Expressions<'_>) -> Expressions<'_> {
     let rule = rule.nested_elem().nested_data_ct();
     let rule = rule.push_dreg(DATA).push_key(CtKeys::State as u32).end_nested().end_nested();
     let rule = masked(rule, &CT_KNOWN.to_ne_bytes());
-    let rule = compared(rule, CmpOps::Eq, &[0; 4]);
+    dropped(compared(rule, CmpOps::Eq, &[0; 4]))
+}
+
+fn dropped(rule: Expressions<'_>) -> Expressions<'_> {
     let rule = rule.nested_elem().nested_data_immediate();
     let rule = rule.push_dreg(Registers::RegVerdict as u32).nested_data().nested_verdict();
     let rule = rule.push_code(VerdictCode::Drop as u32).end_nested().end_nested();
@@ -176,8 +230,8 @@ fn subsystem() -> Nfgenmsg {
     header
 }
 
-impl fmt::Debug for Masquerade {
+impl fmt::Debug for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Masquerade")
+        f.write_str("Table")
     }
 }
