@@ -23,6 +23,14 @@ pub enum HostNetError {
     /// What is given as a tap is something else, such as the host's own card or a bridge.
     #[error("`tap` is {0}, which is a network interface, but not a tap: name a tap")]
     NotATap(String),
+    /// Another network of this kind is set up for it, and its process lives.
+    #[error("{tap} is in use for another guest (`ip link` has {mark} at it): take another tap")]
+    TapTaken {
+        /// The tap.
+        tap: String,
+        /// What its alias says.
+        mark: String,
+    },
     /// A cable has one end.
     #[error(
         "{tap} is part of {bridge} already: have root take it out with \

@@ -27,8 +27,8 @@
 //!
 //! What is ours has `cubie-host-net/N` in its alias (`ip link`), and N is a Unix socket of the process that has
 //! made it: nobody else can have the name meanwhile, and the kernel frees it however the process ends. Nothing
-//! without such a mark, or with that of a living process, is touched, and a bridge is only deleted if it is called
-//! `cubie-natN` too. The table of nftables belongs to the socket
+//! without such a mark, or with that of a living process, is touched, a tap with that of a living
+//! process is refused, and a bridge is only deleted if it is called `cubie-natN` too. The table of nftables belongs to the socket
 //! that has made it and vanishes with it. That forwarding was off is remembered by a further name of the
 //! loopback interface, `cubie-forwarding-was-off`.
 //!

@@ -160,10 +160,21 @@ impl Links {
         found.ok_or_else(|| HostNetError::NoInterface(format!("number {index}")))
     }
 
-    /// An error if it is no tap: what a guest's cable is changed for must not happen to a card of the host's.
+    /// An error if it is no tap, since what is done with a guest's cable must not happen to a card of the host's;
+    /// or if somebody who lives has set a network up for it.
     pub(crate) fn tap(&self, name: &str) -> Result<&Link, HostNetError> {
         let link = self.named(name)?;
-        if link.is_tap { Ok(link) } else { Err(HostNetError::NotATap(name.into())) }
+        if !link.is_tap {
+            return Err(HostNetError::NotATap(name.into()));
+        }
+        let Some(mark) = Mark::of(&link.alias).map(|mark| claim(mark.seat)) else {
+            return Ok(link);
+        };
+        match Claim::take(&mark) {
+            Ok(Some(_orphan)) => Ok(link),
+            Ok(None) => Err(HostNetError::TapTaken { tap: name.into(), mark }),
+            Err(source) => Err(HostNetError::Host { what: "ask whose a tap is", source }),
+        }
     }
 
     /// An error if the tap is part of something.

@@ -78,6 +78,26 @@ fn what_a_living_program_has_made_stays() {
 }
 
 #[test]
+fn a_tap_of_a_living_program_is_refused() {
+    for side in 0..sides().len() {
+        let Some(Network { host, guest: _guest, world: _world }) = Network::new() else { return };
+        host.sh("ip link add br0 type bridge && ip link set br0 up");
+        let before = host.state();
+        let mut living = victim(&host, side);
+        let up = host.state();
+        for second in sides() {
+            let error = host.run(move || second.set_up("tap0")).unwrap_err();
+            let HostNetError::TapTaken { tap, mark } = &error else { panic!("{error}") };
+            assert_eq!((tap.as_str(), mark.as_str()), ("tap0", "cubie-host-net/0"));
+        }
+        assert_eq!(host.state(), up);
+        drop(living.stdin.take());
+        assert!(living.wait().unwrap().success());
+        assert_eq!(host.state(), before);
+    }
+}
+
+#[test]
 fn what_has_no_mark_is_not_touched() {
     let Some(Network { host, guest: _guest, world: _world }) = Network::new() else { return };
     // The names are ours, and nothing else.
