@@ -21,16 +21,26 @@
 //! 2. *In use.* The kernel does the work. One thread hands out addresses.
 //! 3. *Taken down*, by the drop of the [`HostNet`] or, after SIGKILL, at the next start: everything that was
 //!    made is deleted, everything that was changed is as before. Forwarding goes off with the last that needs
-//!    it, if it was off before the first.
+//!    it, if it was off before the first; [what comes with it](#what-else-forwarding-changes) is not all undone.
 //!
 //! # Whose is what
 //!
 //! What is ours has `cubie-host-net/N` in its alias (`ip link`), and N is a Unix socket of the process that has
 //! made it: nobody else can have the name meanwhile, and the kernel frees it however the process ends. Nothing
 //! without such a mark, or with that of a living process, is touched, a tap with that of a living
-//! process is refused, and a bridge is only deleted if it is called `cubie-natN` too. The table of nftables belongs to the socket
-//! that has made it and vanishes with it. That forwarding was off is remembered by a further name of the
-//! loopback interface, `cubie-forwarding-was-off`.
+//! process is refused, and a bridge is only deleted if it is called `cubie-natN` too. The tables of
+//! nftables belong to the sockets that have made them and vanish with them. That forwarding was off is remembered by a further name of the
+//! loopback interface, `cubie-forwarding-was-off`; that the host took no redirects, by `cubie-redirects-were-off`.
+//!
+//! # What else forwarding changes
+//!
+//! `net.ipv4.ip_forward` is one switch for the whole host, and cannot be had for one interface: answers to a guest
+//! come in by others. While it is on, the host forwards between *all* its interfaces, as far as its firewall lets it.
+//! Each time it is moved, Linux sets `net.ipv4.conf.*.forwarding` of every interface with it, and does not take what
+//! an administrator had set for one of them into account: that is **not** restored. (It moves
+//! `net.ipv4.conf.all.accept_redirects` too, which is restored.) And a program that finds forwarding on, such as
+//! Docker's, does not say that it relies on it: the last network switches it off under it. Nothing of this happens on
+//! a host that forwards already; whoever has such programs or settings has it on from the start (`/etc/sysctl.d`).
 //!
 //! # What an administrator prepares
 //!

@@ -46,6 +46,7 @@ fn what_a_killed_program_leaves_is_cleared_away_at_the_next_start() {
         host.sh("ip link add br0 type bridge && ip link set br0 up");
         let Some(second) = Namespace::new() else { return };
         host.connect("tap1", &second, "eth0");
+        host.sh("echo 0 >/proc/sys/net/ipv4/conf/all/accept_redirects");
         let before = host.state();
         let mut killed = victim(&host, side);
         let up = host.state();

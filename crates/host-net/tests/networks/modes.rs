@@ -253,6 +253,19 @@ fn forwarding_that_was_on_stays_on_and_an_alias_comes_back() {
 }
 
 #[test]
+fn a_host_takes_redirects_afterwards_if_it_did_before() {
+    let Some(Network { host, guest: _guest, world: _world }) = Network::new() else { return };
+    for takes in ["0", "1"] {
+        host.sh(&format!("echo {takes} >/proc/sys/net/ipv4/conf/all/accept_redirects"));
+        let before = host.state();
+        let network = set_up(&host, nat(None)).unwrap();
+        assert_eq!(host.sh("cat /proc/sys/net/ipv4/conf/all/accept_redirects"), "0\n");
+        take_down(&host, network);
+        assert_eq!(host.state(), before);
+    }
+}
+
+#[test]
 fn a_firewall_that_drops_all_it_does_not_know_is_told_of_with_the_remedy() {
     let Some(Network { host, guest, world }) = Network::new() else { return };
     if !exists("nft") {

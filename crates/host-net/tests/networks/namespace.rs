@@ -66,8 +66,8 @@ impl Namespace {
         there.sh(&format!("ip link set {other} up"));
     }
 
-    /// All that tools know of the network: interfaces, addresses, routes, tables of nftables, forwarding,
-    /// and who may be a router of IPv6.
+    /// All that tools know of the network: interfaces, addresses, routes, tables of nftables, forwarding
+    /// and redirects, and who may be a router of IPv6.
     /// Whether there is a carrier is left out, since a bridge has it from its parts.
     pub(crate) fn state(&self) -> String {
         let tables = if exists("nft") { "nft list tables" } else { "true" };
@@ -75,7 +75,7 @@ impl Namespace {
             "ip -o link | sed 's/NO-CARRIER,//;s/,LOWER_UP//;s/ qdisc.*//'; \
              ip -o link | grep -oE 'alias.*|altname.*|master.* state'; ip -o -4 address; \
              ip -4 route show table all | sed 's/ linkdown//'; {tables}; \
-             cat /proc/sys/net/ipv4/ip_forward; cd /proc/sys/net/ipv6/conf 2>/dev/null && \
+             cat /proc/sys/net/ipv4/ip_forward /proc/sys/net/ipv4/conf/all/accept_redirects; cd /proc/sys/net/ipv6/conf 2>/dev/null && \
              grep . */accept_ra */disable_ipv6 || true"
         ))
     }
