@@ -27,10 +27,10 @@
 //!
 //! What is ours has `cubie-host-net/N` in its alias (`ip link`), and N is a Unix socket of the process that has
 //! made it: nobody else can have the name meanwhile, and the kernel frees it however the process ends. Nothing
-//! without such a mark, or with that of a living process, is touched, a tap with that of a living
-//! process is refused, and a bridge is only deleted if it is called `cubie-natN` too. The tables of
-//! nftables belong to the sockets that have made them and vanish with them. That forwarding was off is remembered by a further name of the
-//! loopback interface, `cubie-forwarding-was-off`; that the host took no redirects, by `cubie-redirects-were-off`.
+//! without such a mark, or with that of a living process, is touched, a tap with that of a living process is refused,
+//! and a bridge is only deleted if it is called `cubie-natN` too. The tables of nftables belong to the sockets that
+//! have made them and vanish with them. That forwarding was off is remembered by a further name of the loopback
+//! interface, `cubie-forwarding-was-off`; that the host took no redirects, by `cubie-redirects-were-off`.
 //!
 //! # What else forwarding changes
 //!
