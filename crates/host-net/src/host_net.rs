@@ -95,9 +95,13 @@ impl fmt::Display for HostNet {
 impl Drop for HostNet {
     fn drop(&mut self) {
         self.dhcp = None;
-        self.table = None;
         let Some(seat) = self.seat.take() else { return };
-        if let Err(error) = Door::enter().and_then(|mut door| door.clear_seat(seat)) {
+        let cleared = Door::enter().and_then(|mut door| {
+            let cleared = door.clear_seat(seat);
+            self.table = None; // last, but before another has the seat and makes one of this name
+            cleared
+        });
+        if let Err(error) = cleared {
             tracing::warn!("«{self}» is not taken down whole, but at the next start: {error}");
         }
     }

@@ -55,10 +55,11 @@ pub(crate) fn set_up(tap: &str, subnet: Option<Ipv4Net>) -> Result<HostNet, Host
                 HostNetError::refused(what, error, commands)
             }
         };
-        make_bridge(rtnetlink, seat, tap, subnet).map_err(refused("make a private bridge"))?;
-        Forwarding::need(rtnetlink).map_err(refused("switch forwarding on"))?;
+        // First, so that no guest is without it.
         let table = Table::private(&bridge, subnet);
         let table = table.map_err(refused("translate addresses with nftables"))?;
+        make_bridge(rtnetlink, seat, tap, subnet).map_err(refused("make a private bridge"))?;
+        Forwarding::need(rtnetlink).map_err(refused("switch forwarding on"))?;
         let dhcp = DhcpServer::start(&bridge, terms(subnet));
         Ok((table, dhcp.map_err(refused("hand addresses out by DHCP"))?))
     })?;

@@ -37,13 +37,14 @@ pub(crate) fn set_up(tap: &str, guest: Ipv4Addr) -> Result<HostNet, HostNetError
                 HostNetError::refused(what, error, || preparation::routed(&tap.name, guest))
             }
         };
+        // First, so that the guest is never without it.
+        let table = Table::routed(&format!("cubie-routed{}", seat.number), &tap.name, guest);
+        let table = table.map_err(refused("filter packets with nftables"))?;
         seat.mark_and_take_no_router(rtnetlink, tap).map_err(refused("make a route to a guest"))?;
         // The kernel makes the route with the address of the cable's other end.
         let cable = Address { link: tap.index, local: GATEWAY, beyond: guest.into() };
         rtnetlink.add_address(&cable).map_err(refused("make a route to a guest"))?;
         Forwarding::need(rtnetlink).map_err(refused("switch forwarding on"))?;
-        let table = Table::routed(&format!("cubie-routed{}", seat.number), &tap.name, guest);
-        let table = table.map_err(refused("filter packets with nftables"))?;
         let dhcp = DhcpServer::start(&tap.name, terms(guest));
         Ok((table, dhcp.map_err(refused("hand addresses out by DHCP"))?))
     })?;
