@@ -17,10 +17,17 @@ use crate::{NetBackend, NetHeader};
 /// being stopped.
 const MOST_BATCHES: usize = 4;
 
+/// A frame is taken to be as long as this until one was longer, and again after so many that were not: each
+/// buffer that is lent costs the host something, also if nothing comes into it.
+const SHORT: usize = 4096;
+const CALM: u16 = 256;
+
 /// Receives frames into one queue.
 #[derive(Debug)]
 pub(crate) struct Receiver {
     queue: Virtqueue,
+    /// Frames to come that long ones are expected among.
+    busy: u16,
     /// Buffers for frames to come, taken from the queue.
     room: Room,
     /// A frame that has come, and waits for more buffers.
@@ -37,7 +44,8 @@ impl Receiver {
     pub(crate) fn new(queue: Virtqueue, filter: Arc<Filter>, card: Card, pair: u16) -> Self {
         let merges = card.features.has(MRG_RXBUF);
         let room = if merges { Room::with_spare(longest(&card)) } else { Room::default() };
-        Self { queue, room, held: None, offloads: Features::default(), filter, card, pair }
+        let offloads = Features::default();
+        Self { queue, busy: 0, room, held: None, offloads, filter, card, pair }
     }
 
     /// From now on the driver wants what `settings` say, and takes that over.
@@ -109,13 +117,14 @@ impl Receiver {
         }
     }
 
-    /// Takes buffers for the longest frame if there are so many; `false` if there are not even `least` bytes,
-    /// and the guest will kick when there are more.
+    /// Takes buffers for the longest frame that is expected if there are so many; `false` if there are not even
+    /// `least` bytes, and the guest will kick when there are more.
     fn make_room(&mut self, least: usize) -> bool {
-        let Self { queue, room, card, .. } = self;
-        let (most, wanted) = match card.features.has(MRG_RXBUF) {
-            true => (usize::MAX, longest(card)),
-            false => (1, 1),
+        let Self { queue, busy, room, card, .. } = self;
+        let (most, wanted) = match (card.features.has(MRG_RXBUF), *busy) {
+            (true, 0) => (usize::MAX, SHORT),
+            (true, _) => (usize::MAX, longest(card)),
+            (false, _) => (1, 1),
         };
         loop {
             room.fill(queue, wanted.max(least), most);
@@ -155,6 +164,7 @@ impl Receiver {
     fn deliver(&mut self, header: NetHeader, len: usize) -> bool {
         let header_len = NetHeader::len(self.card.features);
         let whole = header_len + len;
+        self.busy = if whole > SHORT { CALM } else { self.busy.saturating_sub(1) };
         if !self.make_room(whole) {
             if self.room.chains() >= self.queue.size().into() {
                 // The guest has no more, so it would wait for ever.
