@@ -27,7 +27,8 @@ const MOST_PIECES: usize = 256;
 #[derive(Debug, Default)]
 pub struct Room {
     chains: VecDeque<Chain>,
-    len: usize,
+    /// Of several chains it can be more than memory has bytes, since buffers may overlap.
+    len: u64,
     header: Segments,
     rest: Segments,
     /// Lent behind the chains.
@@ -43,7 +44,7 @@ impl Room {
     }
 
     /// Bytes that the chains have room for.
-    pub fn len(&self) -> usize {
+    pub fn len(&self) -> u64 {
         self.len
     }
 
@@ -61,9 +62,9 @@ impl Room {
     /// driver was told not to kick; end with [`Virtqueue::look_again`] if it should.
     pub fn fill(&mut self, queue: &mut Virtqueue, len: usize, most: usize) {
         queue.disable_kicks();
-        while self.chains.len() < most && self.len < len {
+        while self.chains.len() < most && self.len < len as u64 {
             let Some(mut chain) = queue.pop() else { return };
-            self.len += chain.writable().len();
+            self.len += chain.writable().len() as u64;
             self.chains.push_back(chain);
         }
     }
@@ -101,7 +102,7 @@ impl Room {
     /// `false` if these are not enough yet: fill the room first.
     #[must_use]
     pub fn settle(&mut self, written: usize) -> bool {
-        let enough = self.len >= written;
+        let enough = self.len >= written as u64;
         let excess = written.saturating_sub(self.lent);
         if enough && excess > 0 {
             let (mut at, mut left) = (self.lent, &self.spare[..excess.min(self.spare.len())]);
@@ -125,7 +126,7 @@ impl Room {
             && let Some(mut chain) = self.chains.pop_front()
         {
             let len = chain.writable().len();
-            self.len -= len;
+            self.len -= len as u64;
             let here = left.min(len);
             left -= here;
             count += 1;
@@ -137,11 +138,11 @@ impl Room {
 
     /// How many chains the first `written` bytes are in, at least one if there is one.
     pub fn count(&self, written: usize) -> usize {
-        let (mut end, mut count) = (0, 0);
+        let (mut end, mut count) = (0u64, 0);
         for chain in &self.chains {
             count += 1;
-            end += chain.body.writable.len();
-            if end >= written {
+            end += chain.body.writable.len() as u64;
+            if end >= written as u64 {
                 break;
             }
         }
@@ -176,7 +177,8 @@ impl Room {
 fn gather(chains: &VecDeque<Chain>, len: usize, into: &mut Segments) {
     into.clear();
     for chain in chains {
-        if into.len() >= len || into.iovecs().len() >= MOST_PIECES {
+        let all = into.len().checked_add(chain.body.writable.len());
+        if into.len() >= len || into.iovecs().len() >= MOST_PIECES || all.is_none() {
             break;
         }
         into.extend(&chain.body.writable);
