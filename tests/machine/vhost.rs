@@ -64,3 +64,8 @@ fn an_arm64_guests_driver_comes_and_goes_with_the_kernel_at_work() {
 fn trapped_registers_have_their_interrupts_relayed() {
     is_served_by_the_kernel(ARM64, "--registers trapped", "cubie11");
 }
+
+#[test]
+fn legacy_drivers_are_served_too() {
+    is_served_by_the_kernel(ARM64, "--virtio legacy", "cubie12");
+}

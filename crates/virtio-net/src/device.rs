@@ -93,7 +93,8 @@ impl<B: NetBackend> Net<B> {
     }
 
     /// Has the kernel serve the queues (vhost-net) instead of this process, which then sees none of the frames
-    /// and cannot count or filter them: for drivers of split rings on taps. Opens `/dev/vhost-net` once a pair.
+    /// and cannot count or filter them, nor drop them while the link is down: they wait. For drivers of split
+    /// rings on taps. Opens `/dev/vhost-net` once a pair.
     /// To be called before the card is plugged in.
     ///
     /// # Errors

@@ -37,9 +37,11 @@ impl Link {
 
     /// Plugs the cable in or out. The guest is interrupted if that is a change.
     pub fn set_up(&self, up: bool) {
+        // One after the other, so that the guest reads what was said last.
+        let bells = self.bells();
         if self.0.up.swap(up, Ordering::Relaxed) != up {
             self.0.config.update(|bytes| config::change_status(bytes, LINK_UP, up));
-            self.bells().iter().filter_map(Weak::upgrade).for_each(|bell| {
+            bells.iter().filter_map(Weak::upgrade).for_each(|bell| {
                 // The counter of an eventfd cannot overflow by ones.
                 let _ = bell.write(1);
             });

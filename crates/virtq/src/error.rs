@@ -77,7 +77,7 @@ pub enum QueueError {
     /// without the feature negotiated (VIRTIO 1.4 §2.7.5.3.1, §2.8.19).
     #[error("a bad indirect descriptor: {0}")]
     Indirect(&'static str),
-    /// Something that who serves the queue elsewhere, such as the kernel (vhost), does not tell further.
-    #[error("who serves the queue elsewhere finds it broken")]
+    /// Something that whoever serves the queue elsewhere, such as the kernel (vhost), does not tell further.
+    #[error("who serves the queue elsewhere cannot go on with it")]
     Elsewhere,
 }

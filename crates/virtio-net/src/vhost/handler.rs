@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io;
 use std::sync::Arc;
 
-use cubie_virtio_core::{Handler, QueueState, Source, StartError, Virtqueue};
+use cubie_virtio_core::{Features, Handler, QueueState, Source, StartError, Virtqueue};
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
 use super::{KernelQueue, Lent, Vhost};
@@ -68,10 +68,17 @@ impl<B: NetBackend> HostEnd for InKernel<B> {
     }
 
     fn park(server: KernelHandler<B>) -> (Self, [(u16, QueueState); 2]) {
-        let KernelHandler { end, places, .. } = server;
-        if let Err(error) = connect(&end.vhost, &places, None) {
-            tracing::warn!(%error, "vhost-net does not let go of a queue");
+        let KernelHandler { mut end, mut places, .. } = server;
+        match connect(&end.vhost, &places, None) {
+            Ok(()) => end.vhost.end(),
+            Err(error) => tracing::warn!(%error, "vhost-net does not let go of a queue"),
         }
+        for place in &mut places {
+            // What it said last, which the worker has not heard.
+            place.relay(&end.vhost);
+        }
+        // Frames for the next driver must not ask it for more than it can.
+        let _ = end.backend.set_guest_offloads(Features(0));
         let states = places.map(|place| match place {
             Place::Known(queue) => queue.state(&end.vhost),
             Place::InReset(queue) => (queue.index(), queue.state()),
@@ -80,12 +87,22 @@ impl<B: NetBackend> HostEnd for InKernel<B> {
     }
 }
 
-/// Has the kernel serve the queues through this tap, or, without one, serve them no more.
+impl Place {
+    fn relay(&mut self, vhost: &Vhost) {
+        if let Self::Known(queue) = self {
+            queue.relay(vhost);
+        }
+    }
+}
+
+/// Has the kernel serve the queues through this tap, or, without one, serve them no more: all that it lets go
+/// of, also after an error.
 fn connect(vhost: &Vhost, places: &[Place], tap: Option<&File>) -> io::Result<()> {
-    places.iter().try_for_each(|place| match place {
+    let each = |place: &Place| match place {
         Place::Known(queue) => queue.connect(vhost, tap),
         Place::InReset(_) => Ok(()),
-    })
+    };
+    places.iter().map(each).fold(Ok(()), io::Result::and)
 }
 
 impl<B: NetBackend> KernelHandler<B> {
@@ -127,8 +144,8 @@ impl<B: NetBackend> Handler for KernelHandler<B> {
         match token {
             NEWS => self.obey(),
             _ => {
-                if let Some(Place::Known(queue)) = self.places.get((token - QUEUE) as usize) {
-                    queue.relay();
+                if let Some(place) = self.places.get_mut((token - QUEUE) as usize) {
+                    place.relay(&self.end.vhost);
                 }
             }
         }

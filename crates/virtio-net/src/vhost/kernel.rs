@@ -14,7 +14,13 @@ use vm_memory::{
 use vmm_sys_util::eventfd::EventFd;
 
 use super::{VhostError, io_error};
+use crate::protocol::MRG_RXBUF;
 use crate::{NetBackend, NetHeader};
+
+/// What of the kernel's features means the same here. Others do not: feature 27, for one, is a legacy driver's
+/// ANY_LAYOUT, and tells vhost-net that the tap speaks no header.
+const KNOWN: Features =
+    Features::INDIRECT.with(Features::EVENT_IDX).with(Features::VERSION_1).with(MRG_RXBUF);
 
 /// The kernel's side of one pair of queues: a thread of the kernel that works on this process's behalf.
 pub(crate) struct Vhost {
@@ -33,7 +39,7 @@ impl Vhost {
         let failed = |what| move |error| VhostError::Host { what, source: io_error(error) };
         kernel.set_owner().map_err(failed("have a thread of vhost-net"))?;
         let features = kernel.get_features().map_err(failed("ask vhost-net for its features"))?;
-        Ok(Self { kernel, memory, features: Features(features) })
+        Ok(Self { kernel, memory, features: Features(features).and(KNOWN) })
     }
 
     /// As [`Vhost::open`], if `end` is a tap.
@@ -62,9 +68,18 @@ impl Vhost {
         };
         let regions: Vec<_> = memory.iter().map(region).collect::<io::Result<_>>()?;
         self.kernel.set_mem_table(&regions).map_err(io_error)?;
-        let turn = self.memory.lock().map_err(|_| io::Error::other("a panic with the memory"))?;
-        turn.replace(memory.clone());
+        self.hold(memory.clone());
         Ok(())
+    }
+
+    /// No queue is connected any more: the guest's memory may go.
+    pub(crate) fn end(&self) {
+        self.hold(GuestMemoryMmap::new());
+    }
+
+    /// Keeps `memory` mapped, instead of what was before.
+    fn hold(&self, memory: GuestMemoryMmap) {
+        self.memory.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).replace(memory);
     }
 
     /// Tells the kernel of its `nth` queue: it will write `call` when it has used buffers, and `broken` when

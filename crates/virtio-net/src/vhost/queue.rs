@@ -42,8 +42,10 @@ pub(crate) struct KernelQueue {
     queue: QueueResources,
     /// Written when the kernel has used buffers and cannot raise the interrupt itself.
     call: Option<EventFd>,
-    /// Written when the driver has broken the queue.
+    /// Written when the kernel finds the queue broken.
     broken: EventFd,
+    /// It was: nobody serves it until the next start.
+    dead: bool,
 }
 
 impl KernelQueue {
@@ -65,11 +67,12 @@ impl KernelQueue {
                 Some(call)
             }
         };
-        Ok(Self { nth, queue, call, broken })
+        Ok(Self { nth, queue, call, broken, dead: false })
     }
 
     /// The kernel serves the queue through this tap from now on, or, without one, no more.
     pub(crate) fn connect(&self, vhost: &Vhost, tap: Option<&File>) -> io::Result<()> {
+        let tap = tap.filter(|_| !self.dead);
         vhost.connect(self.nth, tap)?;
         if tap.is_some() {
             // What was made available before. The counter of an eventfd cannot overflow by ones.
@@ -84,12 +87,16 @@ impl KernelQueue {
         all.map(move |event| Source::readable(event, token))
     }
 
-    /// Passes on what the kernel has said.
-    pub(crate) fn relay(&self) {
+    /// Passes on what the kernel has said. A queue that it finds broken is told of once, and served no more.
+    pub(crate) fn relay(&mut self, vhost: &Vhost) {
         if self.call.as_ref().is_some_and(|call| call.read().is_ok()) {
             self.queue.interrupt.trigger();
         }
-        if self.broken.read().is_ok() {
+        if self.broken.read().is_ok() && !self.dead {
+            self.dead = true;
+            if let Err(error) = self.connect(vhost, None) {
+                tracing::warn!(%error, "vhost-net does not let go of a broken queue");
+            }
             self.queue.fault.tell(self.queue.index, QueueError::Elsewhere);
         }
     }
