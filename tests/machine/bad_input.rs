@@ -133,7 +133,7 @@ fn cpus_beyond_the_gics_eight() {
 fn networks_that_cannot_be() {
     misunderstood("-n mode=pigeon", &["--network", "«pigeon»"]);
     misunderstood("-n mode=tap,guest_mac=nonsense", &["--network", "guest_mac"]);
-    misunderstood("-n mode=none,tapif=tap0", &["--network", "leave out tapif"]);
+    misunderstood("-n mode=none,tapif=tap0", &["--network", "leave out all else"]);
     misunderstood("-n mode=tap,colour=red", &["--network", "«colour=red»"]);
     refused("-n mode=tap,tapif=a-name-that-is-far-too-long", &["tapif"]);
     let mut holder = hold_tap("cubiebusy");
