@@ -98,12 +98,15 @@ impl Bench {
         asked.iter().map(|asked| asked.status(&self.guest)).collect()
     }
 
+    /// Makes what was offered available, all of it at once: also to a worker that looks for the first time just
+    /// now.
     fn kick(&mut self) {
+        self.driver.queue(0).publish();
         self.kicks += 1;
         self.driver.kick(0);
     }
 
-    /// Makes one available, at a place of its own in guest memory.
+    /// Makes one, at a place of its own in guest memory, to be available with the next kick.
     fn offer(&mut self, place: usize, kind: u8, sector: u8) -> (u16, Asked) {
         self.fill = self.fill.wrapping_add(1);
         let asked = Asked { kind, sector, fill: self.fill, page: self.pages[place] };
@@ -119,7 +122,8 @@ impl Bench {
             _ => vec![],
         };
         let (header, status) = (Descriptor::readable(page, 16), Descriptor::writable(page + 16, 1));
-        (self.driver.add(0, &[&[header][..], &payload, &[status]].concat()), asked)
+        let buffers = [&[header][..], &payload, &[status]].concat();
+        (self.driver.queue(0).add(&buffers).expect("free descriptors"), asked)
     }
 
     fn check(&mut self, asked: Asked, written: u32) {
