@@ -106,8 +106,8 @@ impl Pair {
             return false;
         };
         assert_eq!(chain.head(), head);
-        agree(chain.readable(), &descriptors, false, &self.guest);
-        agree(chain.writable(), &descriptors, true, &self.guest);
+        agree(&chain.readable(), &descriptors, false, &self.guest);
+        agree(&chain.writable(), &descriptors, true, &self.guest);
         assert!(!cut_short(&descriptors) && !out_of_order(&descriptors), "{descriptors:?}");
         self.ours.push(chain, written);
         self.ours.signal();

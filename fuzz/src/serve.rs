@@ -29,7 +29,7 @@ impl Held {
         assert!(pieces <= most, "{pieces} pieces");
         assert!(readable.len() + writable.len() <= u32::MAX as usize);
         for segments in [readable, writable] {
-            let spans = spans(segments, usize::MAX, guest);
+            let spans = spans(&segments, usize::MAX, guest);
             assert_eq!(spans.iter().map(Range::len).sum::<usize>(), segments.len());
         }
         assert!(chain.header().is_empty());
@@ -46,7 +46,7 @@ impl Held {
         let chain = &mut self.chain;
         match touch {
             Touch::Read(count) => {
-                let spans = spans(chain.readable(), count.into(), guest);
+                let spans = spans(&chain.readable(), count.into(), guest);
                 let expected: Vec<u8> =
                     spans.into_iter().flat_map(|span| &guest.copy()[span]).copied().collect();
                 let (mut bytes, before) = ([0; 255], chain.readable().len());
@@ -54,7 +54,7 @@ impl Held {
                 assert_eq!(&bytes[..done], expected);
                 assert_eq!(chain.readable().len(), before - done);
             }
-            Touch::Write(count, value) => fill(chain.writable(), count, value, guest),
+            Touch::Write(count, value) => fill(&mut chain.writable(), count, value, guest),
             Touch::Skip(count) => {
                 let before = chain.writable().len();
                 chain.writable().consume(count.into());
@@ -66,10 +66,10 @@ impl Held {
                 assert_eq!(chain.header().len(), if room { count.into() } else { 0 });
                 self.reserved = room;
             }
-            Touch::WriteHeader(value) => fill(chain.header(), 255, value, guest),
+            Touch::WriteHeader(value) => fill(&mut chain.header(), 255, value, guest),
             Touch::ReserveStatus if self.status.is_none() => {
                 let last =
-                    spans(chain.writable(), usize::MAX, guest).last().map(|span| span.end - 1);
+                    spans(&chain.writable(), usize::MAX, guest).last().map(|span| span.end - 1);
                 assert_eq!(chain.reserve_status(), last.is_some());
                 self.status = last;
             }

@@ -102,7 +102,7 @@ impl Handler for Server {
         }
         self.queue.drain(|mut chain| {
             if let Some(memory) = self.memory.as_ref().filter(|_| flaw == Flaw::ReadsTwice) {
-                let [once, again] = [(); 2].map(|()| bytes(memory, chain.readable()));
+                let [once, again] = [(); 2].map(|()| bytes(memory, &chain.readable()));
                 assert!(once == again, "a device that reads twice");
             }
             let mut first = [0];

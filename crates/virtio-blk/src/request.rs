@@ -65,7 +65,7 @@ impl Request {
     }
 
     /// The guest's buffers: to be filled by a read, to be taken by a write. A flush has none.
-    pub fn data(&mut self) -> &mut Segments {
+    pub fn data(&mut self) -> Segments<'_> {
         match self.operation {
             Operation::Read { .. } => self.chain.writable(),
             Operation::Write { .. } | Operation::Flush => self.chain.readable(),

@@ -3,7 +3,7 @@
 use std::io::ErrorKind;
 
 use cubie_virtio_core::{Handler, QueueState, Source, Virtqueue};
-use cubie_virtq::{Chain, Segments, Serve};
+use cubie_virtq::{Chain, Serve};
 
 use crate::ConsoleBackend;
 use crate::parked::Parked;
@@ -46,11 +46,11 @@ impl<B: ConsoleBackend> ConsoleHandler<B> {
         let backend = &mut self.backend;
         let mut interrupted = false;
         self.receive.drain(|mut chain| {
-            let room = chain.writable();
+            let mut room = chain.writable();
             if room.is_empty() {
                 return Serve::Done(chain, 0);
             }
-            match backend.read(room) {
+            match backend.read(&mut room) {
                 Ok(count @ 1..) => Serve::Done(chain, count as u32),
                 // Nothing now, or no more at all: the guest cannot be told which.
                 Ok(0) => Serve::Stop(chain),
@@ -90,14 +90,14 @@ fn send<B: ConsoleBackend>(
     sent: &mut usize,
     left: &mut usize,
 ) -> Serve {
-    let data: &mut Segments = chain.readable();
+    let mut data = chain.readable();
     data.consume(*sent);
     while !data.is_empty() {
         if *left == 0 {
             return Serve::Stop(chain);
         }
         let before = data.len();
-        match backend.write(data) {
+        match backend.write(&mut data) {
             Ok(_) if data.len() < before => {
                 let count = before - data.len();
                 *sent += count;

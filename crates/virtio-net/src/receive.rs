@@ -90,13 +90,13 @@ impl Receiver {
         if !self.make_room(0) {
             return false;
         }
-        let Some(rest) = self.room.lend(NetHeader::len(self.card.features)) else {
+        let Some(mut rest) = self.room.lend(NetHeader::len(self.card.features)) else {
             // No buffer for a frame at all.
             self.room.push(&mut self.queue, 0);
             return true;
         };
         let (room, mut header) = (rest.len(), NetHeader::default());
-        let received = backend.recv(&mut header, rest).unwrap_or_else(|error| {
+        let received = backend.recv(&mut header, &mut rest).unwrap_or_else(|error| {
             tracing::debug!(%error, "the host receives nothing");
             Received::Nothing
         });

@@ -70,7 +70,7 @@ fn send(
     chain: &mut Chain,
     features: Features,
 ) -> Result<Option<usize>, Reason> {
-    let frame = chain.readable();
+    let mut frame = chain.readable();
     let mut header = [0; NetHeader::LEN];
     let header_len = NetHeader::len(features);
     let whole = frame.read(&mut header[..header_len]) == header_len;
@@ -80,7 +80,7 @@ fn send(
         return Err(Reason::Length);
     }
     let header = NetHeader::from_bytes(header).for_host(features).ok_or(Reason::Header)?;
-    match backend.send(&header, frame) {
+    match backend.send(&header, &mut frame) {
         Ok(()) => Ok(Some(len)),
         Err(error) if error.kind() == WouldBlock => Ok(None),
         Err(error) => {

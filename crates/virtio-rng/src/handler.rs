@@ -45,7 +45,7 @@ impl<S: EntropySource> Handler for RngHandler<S> {
     fn ready(&mut self, _token: u32) {
         let Self { supply, queue, clock, timer } = self;
         let now = clock.now();
-        queue.drain(|mut chain| match supply.fill(chain.writable(), now) {
+        queue.drain(|mut chain| match supply.fill(&mut chain.writable(), now) {
             Ok(written) => Serve::Done(chain, written),
             Err(due) => {
                 timer.set(due);

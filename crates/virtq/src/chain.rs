@@ -5,7 +5,7 @@ use std::sync::Arc;
 use vm_memory::GuestMemoryMmap;
 
 use crate::ring::Taken;
-use crate::segments::{Segments, StatusByte};
+use crate::segments::{Pieces, Segments, StatusByte};
 
 /// What a chain is made of; owned by the queue's pool while no chain uses it, so that taking a chain
 /// allocates nothing.
@@ -15,9 +15,9 @@ pub(crate) struct Body {
     /// With IN_ORDER: its place among the chains in flight, and its writable bytes.
     pub(crate) turn: u16,
     pub(crate) room: u32,
-    pub(crate) readable: Segments,
-    pub(crate) writable: Segments,
-    pub(crate) header: Segments,
+    pub(crate) readable: Pieces,
+    pub(crate) writable: Pieces,
+    pub(crate) header: Pieces,
     pub(crate) status: Option<StatusByte>,
     /// Keeps mapped what the segments point to.
     pub(crate) memory: Arc<GuestMemoryMmap>,
@@ -29,9 +29,9 @@ impl Body {
             taken: Taken { id: 0, entries: 0 },
             turn: 0,
             room: 0,
-            readable: Segments::default(),
-            writable: Segments::default(),
-            header: Segments::default(),
+            readable: Pieces::default(),
+            writable: Pieces::default(),
+            header: Pieces::default(),
             status: None,
             memory,
         })
@@ -71,20 +71,21 @@ impl Chain {
 
     /// What the driver gives.
     #[inline]
-    pub fn readable(&mut self) -> &mut Segments {
-        &mut self.body.readable
+    pub fn readable(&mut self) -> Segments<'_> {
+        Segments(&mut self.body.readable)
     }
 
     /// Where the driver wants its answer.
     #[inline]
-    pub fn writable(&mut self) -> &mut Segments {
-        &mut self.body.writable
+    pub fn writable(&mut self) -> Segments<'_> {
+        Segments(&mut self.body.writable)
     }
 
     /// Both at once.
     #[inline]
-    pub fn split(&mut self) -> (&mut Segments, &mut Segments) {
-        (&mut self.body.readable, &mut self.body.writable)
+    pub fn split(&mut self) -> (Segments<'_>, Segments<'_>) {
+        let Body { readable, writable, .. } = &mut *self.body;
+        (Segments(readable), Segments(writable))
     }
 
     /// Sets the first `len` writable bytes aside as [`Chain::header`], to be written when the rest is
@@ -97,8 +98,8 @@ impl Chain {
     }
 
     /// What [`Chain::reserve_header`] has set aside; empty without it.
-    pub fn header(&mut self) -> &mut Segments {
-        &mut self.body.header
+    pub fn header(&mut self) -> Segments<'_> {
+        Segments(&mut self.body.header)
     }
 
     /// Sets the last writable byte aside as the request's status, as block requests and control

@@ -5,9 +5,9 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use crate::Segments;
-use crate::segments::MOST_IOVECS;
+use crate::segments::{MOST_IOVECS, Pieces};
 
-impl Segments {
+impl Segments<'_> {
     /// `writev` of one packet: `header`, then all that is left. The kernel sees the header that the
     /// caller has checked, whatever the guest does to its own meanwhile. After an error nothing is
     /// passed over.
@@ -60,15 +60,16 @@ impl Segments {
         if self.iovecs().len() + 2 > MOST_IOVECS {
             return Err(io::ErrorKind::InvalidInput.into());
         }
-        self.iovecs.insert(self.first, before);
-        self.iovecs.extend(after);
-        let iovecs = &self.iovecs[self.first..];
+        let Pieces { iovecs: all, first, .. } = &mut *self.0;
+        all.insert(*first, before);
+        all.extend(after);
+        let iovecs = &all[*first..];
         let done = call(iovecs.as_ptr(), iovecs.len() as libc::c_int);
         let result = usize::try_from(done).map_err(|_| io::Error::last_os_error());
         if after.is_some() {
-            self.iovecs.pop();
+            all.pop();
         }
-        self.iovecs.remove(self.first);
+        all.remove(*first);
         result
     }
 }

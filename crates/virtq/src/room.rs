@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::ptr::NonNull;
 
+use crate::segments::Pieces;
 use crate::{Chain, Segments, Virtqueue};
 
 /// When so many pieces of memory are lent, no further chain is: even with a long one they are fewer than a
@@ -29,8 +30,8 @@ pub struct Room {
     chains: VecDeque<Chain>,
     /// Of several chains it can be more than memory has bytes, since buffers may overlap.
     len: u64,
-    header: Segments,
-    rest: Segments,
+    header: Pieces,
+    rest: Pieces,
     /// Lent behind the chains.
     spare: Box<[u8]>,
     /// Bytes of the chains that were lent last.
@@ -71,7 +72,7 @@ impl Room {
 
     /// All but the first `header` bytes, which are set aside as [`Room::header`]; `None` when the chains have
     /// not so many.
-    pub fn lend(&mut self, header: usize) -> Option<&mut Segments> {
+    pub fn lend(&mut self, header: usize) -> Option<Segments<'_>> {
         gather(&self.chains, usize::MAX, &mut self.rest);
         self.lent = self.rest.len();
         if self.lent < self.spare.len() {
@@ -79,12 +80,12 @@ impl Room {
         }
         self.header.clear();
         let there = self.lent >= header && self.rest.split_front(header, &mut self.header);
-        there.then_some(&mut self.rest)
+        there.then_some(Segments(&mut self.rest))
     }
 
     /// What [`Room::lend`] has set aside.
-    pub fn header(&mut self) -> &mut Segments {
-        &mut self.header
+    pub fn header(&mut self) -> Segments<'_> {
+        Segments(&mut self.header)
     }
 
     /// Copies out what lies from byte `at` on of what was lent last, such as a packet's own header once it has
@@ -94,8 +95,9 @@ impl Room {
         if self.rest.len() < at + data.len() {
             self.add_spare();
         }
-        self.rest.consume(at);
-        self.rest.read(data)
+        let mut rest = Segments(&mut self.rest);
+        rest.consume(at);
+        rest.read(data)
     }
 
     /// Moves what of the first `written` bytes has come into the room's own memory to the chains taken since.
@@ -109,10 +111,11 @@ impl Room {
             for chain in &self.chains {
                 self.rest.clear();
                 self.rest.extend(&chain.body.writable);
-                let before = at.min(self.rest.len());
+                let mut here = Segments(&mut self.rest);
+                let before = at.min(here.len());
                 at -= before;
-                self.rest.consume(before);
-                left = &left[self.rest.write(left)..];
+                here.consume(before);
+                left = &left[here.write(left)..];
             }
         }
         enough
@@ -174,11 +177,11 @@ impl Room {
 }
 
 /// At least the first `len` bytes of `chains` as one, if there are so many in pieces that are not too many.
-fn gather(chains: &VecDeque<Chain>, len: usize, into: &mut Segments) {
+fn gather(chains: &VecDeque<Chain>, len: usize, into: &mut Pieces) {
     into.clear();
     for chain in chains {
         let all = into.len().checked_add(chain.body.writable.len());
-        if into.len() >= len || into.iovecs().len() >= MOST_PIECES || all.is_none() {
+        if into.len() >= len || into.left().len() >= MOST_PIECES || all.is_none() {
             break;
         }
         into.extend(&chain.body.writable);

@@ -19,8 +19,27 @@ pub(crate) const MOST_IOVECS: usize = 1024;
 /// A cursor: what [`Segments::read`], [`Segments::write`] or [`Segments::consume`] have passed is gone,
 /// and the system calls go on behind it. So a header is taken off the front and the payload handed to
 /// the kernel where it lies.
+///
+/// It is borrowed from the chain, which keeps the memory mapped, and cannot be parted from it: swapping
+/// two moves nothing from one chain to another, and there is none without a chain to put in its place.
+///
+/// ```compile_fail,E0277
+/// fn keep(chain: &mut cubie_virtq::Chain) {
+///     std::mem::take(&mut chain.readable());
+/// }
+/// ```
+///
+/// ```compile_fail,E0515
+/// fn keep(mut chain: cubie_virtq::Chain) -> cubie_virtq::Segments<'static> {
+///     chain.readable()
+/// }
+/// ```
+pub struct Segments<'a>(pub(crate) &'a mut Pieces);
+
+/// What [`Segments`] are made of: where they lie. It does not keep the memory mapped, so it stays with
+/// what does, and in this crate.
 #[derive(Default)]
-pub struct Segments {
+pub(crate) struct Pieces {
     pub(crate) iovecs: Vec<libc::iovec>,
     /// Pieces before this one have been passed.
     pub(crate) first: usize,
@@ -29,32 +48,32 @@ pub struct Segments {
 
 // SAFETY: the iovecs lead into guest memory, which is shared between threads anyway; the chain that
 // owns this value keeps the mapping alive.
-unsafe impl Send for Segments {}
+unsafe impl Send for Pieces {}
 
-impl Segments {
+impl Segments<'_> {
     /// Bytes that are left.
     #[inline]
     pub fn len(&self) -> usize {
-        self.len
+        self.0.len
     }
 
     /// True when nothing is left.
     #[inline]
     pub fn is_empty(&self) -> bool {
-        self.len == 0
+        self.0.len == 0
     }
 
     /// What is left, for a system call. The memory behind it stays mapped as long as the chain lives;
     /// the guest may change it at any time.
     #[inline]
     pub fn iovecs(&self) -> &[libc::iovec] {
-        &self.iovecs[self.first..]
+        self.0.left()
     }
 
     /// Copies from the guest into `data` and goes on behind it. Returns the bytes copied: fewer than
     /// asked for when no more are left.
     pub fn read(&mut self, data: &mut [u8]) -> usize {
-        self.each_piece(data.len(), |slice, at| {
+        self.0.each_piece(data.len(), |slice, at| {
             slice.copy_to(&mut data[at..at + slice.len()]);
         })
     }
@@ -62,7 +81,7 @@ impl Segments {
     /// Copies `data` to the guest and goes on behind it. Returns the bytes copied: fewer than given
     /// when there is no more room.
     pub fn write(&mut self, data: &[u8]) -> usize {
-        self.each_piece(data.len(), |slice, at| {
+        self.0.each_piece(data.len(), |slice, at| {
             slice.copy_from(&data[at..at + slice.len()]);
         })
     }
@@ -71,7 +90,7 @@ impl Segments {
     /// are left.
     pub fn read_array<const N: usize>(&mut self) -> Option<[u8; N]> {
         let mut bytes = [0; N];
-        (self.len >= N).then(|| {
+        (self.len() >= N).then(|| {
             self.read(&mut bytes);
             bytes
         })
@@ -79,19 +98,18 @@ impl Segments {
 
     /// Passes over up to `count` bytes.
     pub fn consume(&mut self, count: usize) {
-        self.each_piece(count, |_, _| {});
+        self.0.each_piece(count, |_, _| {});
     }
 
     /// Lends the first `count` bytes alone, or all when they are fewer, and goes on behind what `body` has
     /// passed of them. For a backend in front of another, which shall not have all: it allocates.
-    pub fn with_front<R>(&mut self, count: usize, body: impl FnOnce(&mut Self) -> R) -> R {
-        let mut front = Self::default();
-        self.split_front(count.min(self.len), &mut front);
-        let result = body(&mut front);
+    pub fn with_front<R>(&mut self, count: usize, body: impl FnOnce(&mut Segments) -> R) -> R {
+        let mut front = Pieces::default();
+        self.0.split_front(count.min(self.len()), &mut front);
+        let result = body(&mut Segments(&mut front));
         // What is left of it comes before the rest.
-        front.iovecs.extend_from_slice(self.iovecs());
-        front.len += self.len;
-        *self = front;
+        front.extend(self.0);
+        *self.0 = front;
         result
     }
 
@@ -128,6 +146,31 @@ impl Segments {
         self.after(done)
     }
 
+    fn batch(&self) -> (*const libc::iovec, libc::c_int) {
+        let left = self.iovecs();
+        (left.as_ptr(), left.len().min(MOST_IOVECS) as libc::c_int)
+    }
+
+    fn after(&mut self, done: isize) -> io::Result<usize> {
+        let done = usize::try_from(done).map_err(|_| io::Error::last_os_error())?;
+        self.consume(done);
+        Ok(done)
+    }
+}
+
+impl Pieces {
+    /// Bytes that are left.
+    #[inline]
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// What is left.
+    #[inline]
+    pub(crate) fn left(&self) -> &[libc::iovec] {
+        &self.iovecs[self.first..]
+    }
+
     #[inline]
     pub(crate) fn push(&mut self, host: NonNull<u8>, len: usize) {
         self.iovecs.push(libc::iovec { iov_base: host.as_ptr().cast(), iov_len: len });
@@ -143,7 +186,7 @@ impl Segments {
 
     /// Adds what is left of `other`, which lends it too.
     pub(crate) fn extend(&mut self, other: &Self) {
-        self.iovecs.extend_from_slice(other.iovecs());
+        self.iovecs.extend_from_slice(other.left());
         self.len += other.len;
     }
 
@@ -182,26 +225,21 @@ impl Segments {
         self.len -= done;
         done
     }
-
-    fn batch(&self) -> (*const libc::iovec, libc::c_int) {
-        let left = self.iovecs();
-        (left.as_ptr(), left.len().min(MOST_IOVECS) as libc::c_int)
-    }
-
-    fn after(&mut self, done: isize) -> io::Result<usize> {
-        let done = usize::try_from(done).map_err(|_| io::Error::last_os_error())?;
-        self.consume(done);
-        Ok(done)
-    }
 }
 
 fn file_offset(offset: u64) -> io::Result<libc::off64_t> {
     offset.try_into().map_err(|_| io::ErrorKind::InvalidInput.into())
 }
 
-impl fmt::Debug for Segments {
+impl fmt::Debug for Segments<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} bytes in {} pieces", self.len, self.iovecs().len())
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Debug for Pieces {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} bytes in {} pieces", self.len, self.left().len())
     }
 }
 
@@ -209,12 +247,12 @@ impl fmt::Debug for Segments {
 #[derive(Debug)]
 pub(crate) struct StatusByte(NonNull<u8>);
 
-// SAFETY: as for `Segments`.
+// SAFETY: as for `Pieces`.
 unsafe impl Send for StatusByte {}
 
 impl StatusByte {
     /// Takes the last byte off `segments`.
-    pub(crate) fn take(segments: &mut Segments) -> Option<Self> {
+    pub(crate) fn take(segments: &mut Pieces) -> Option<Self> {
         let last = segments.iovecs[segments.first..].last_mut()?;
         last.iov_len -= 1;
         let at = last.iov_base.cast::<u8>().wrapping_add(last.iov_len);

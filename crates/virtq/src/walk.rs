@@ -5,7 +5,7 @@ use virtio_bindings::virtio_ring::{VRING_DESC_F_INDIRECT, VRING_DESC_F_NEXT, VRI
 use crate::QueueError;
 use crate::chain::Body;
 use crate::memory::{MOST_TABLE, Table, Translator};
-use crate::segments::Segments;
+use crate::segments::Pieces;
 
 /// Bytes of a descriptor, in either ring: 8 of address, 4 of length, and two fields of 2.
 pub(crate) const DESC_SIZE: usize = 16;
@@ -61,7 +61,7 @@ impl<'a> Walk<'a> {
         self.total = self.total.checked_add(desc.len).ok_or(QueueError::TotalLength)?;
         let out = if desc.flags & WRITE != 0 {
             &mut self.body.writable
-        } else if self.body.writable.is_empty() {
+        } else if self.body.writable.len() == 0 {
             &mut self.body.readable
         } else {
             return Err(QueueError::Order);
@@ -108,7 +108,7 @@ fn add_pieces(
     memory: &mut Translator,
     mut address: u64,
     len: u32,
-    out: &mut Segments,
+    out: &mut Pieces,
 ) -> Result<(), QueueError> {
     let hole = QueueError::Buffer { address, len };
     let mut left = len as usize;

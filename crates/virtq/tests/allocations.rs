@@ -164,7 +164,7 @@ fn a_room_of_several_chains_allocates_nothing() {
         room.give_back(&mut queue);
         room.fill(&mut queue, usize::MAX, usize::MAX);
         let mut used = 0;
-        while let Some(rest) = room.lend(12) {
+        while let Some(mut rest) = room.lend(12) {
             assert_eq!(rest.write(&[2; 20]), 20);
             assert_eq!(room.header().write(&[1; 12]), 12);
             assert_eq!(room.peek(12, &mut [0; 8]), 8);

@@ -28,7 +28,7 @@ impl BlockBackend for MemoryDisk {
 
     fn submit(&mut self, mut request: Request) -> Option<Completion> {
         let operation = request.operation();
-        let data = request.data();
+        let mut data = request.data();
         match operation {
             Operation::Read { offset } => data.write(&self.0[Self::at(offset, data.len())]),
             Operation::Write { offset, .. } => data.read(&mut self.0[Self::at(offset, data.len())]),

@@ -112,14 +112,14 @@ impl RawFile {
     }
 
     /// Moves all of `data` by `step`, which says how many bytes it has moved.
-    fn transfer(
+    fn transfer<'a>(
         &self,
-        data: &mut Segments,
+        mut data: Segments<'a>,
         mut offset: u64,
-        step: fn(&mut Segments, BorrowedFd<'_>, u64) -> io::Result<usize>,
+        step: fn(&mut Segments<'a>, BorrowedFd<'_>, u64) -> io::Result<usize>,
     ) -> io::Result<()> {
         while !data.is_empty() {
-            match step(data, self.file.as_fd(), offset) {
+            match step(&mut data, self.file.as_fd(), offset) {
                 // The file has become shorter than it was.
                 Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
                 Ok(count) => offset += count as u64,

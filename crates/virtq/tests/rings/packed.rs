@@ -15,7 +15,7 @@ fn buffers_arrive_in_order_and_lengths_go_back() {
     let entries = hand.offer(5, &chain);
     let end = hand.bench.queue.drain(|mut chain| {
         assert_eq!(chain.head(), 5);
-        let (readable, writable) = chain.split();
+        let (mut readable, mut writable) = chain.split();
         assert_eq!((readable.len(), writable.len()), (5, 4));
         let mut word = [0; 5];
         readable.read(&mut word);

@@ -123,7 +123,7 @@ fn bytes_go_through_a_pipe_and_come_back() {
 #[test]
 fn a_front_that_is_lent_is_all_that_can_be_passed() {
     with_chain(0, |chain| {
-        let data = chain.readable();
+        let mut data = chain.readable();
         let mut bytes = [0; 20];
         // Across the seam, and not all of what is lent.
         let read = data.with_front(6, |front| {

@@ -39,6 +39,25 @@ fn a_queue_goes_on_in_another_mapping_and_chains_in_flight_keep_theirs() {
 }
 
 #[test]
+fn buffers_that_are_swapped_are_still_those_of_their_chains() {
+    let mut queues = [(); 2].map(|()| Hand::new(2, Features::VERSION_1));
+    let [mut one, mut two] = queues.each_mut().map(|hand| {
+        hand.offer(0, &[(DATA, 4, WRITE)]);
+        hand.bench.queue.pop().unwrap()
+    });
+    {
+        let (mut first, mut second) = (one.writable(), two.writable());
+        std::mem::swap(&mut first, &mut second);
+        first.write(b"two!");
+    }
+    one.writable().write(b"one!");
+    assert_eq!([one.writable().len(), two.writable().len()], [0, 0]);
+    let words: [[u8; 4]; 2] =
+        queues.map(|hand| hand.bench.memory.read_obj(GuestAddress(DATA)).unwrap());
+    assert_eq!(words, [*b"one!", *b"two!"]);
+}
+
+#[test]
 fn a_split_queue_goes_on_in_another_mapping() {
     let mut bench = Bench::new(4, Features::VERSION_1);
     bench.descriptor(DESC, 0, (DATA, 1, 0, 0));

@@ -30,7 +30,7 @@ fn a_packet_is_spread_over_as_many_chains_as_it_needs_with_its_header_written_la
     let mut room = Room::default();
     room.fill(&mut bench.queue, usize::MAX, usize::MAX);
     assert_eq!(room.len(), 27);
-    let rest = room.lend(3).unwrap();
+    let mut rest = room.lend(3).unwrap();
     assert_eq!(rest.len(), 24);
     assert_eq!(rest.write(b"abcdefghijkl"), 12);
     assert_eq!(room.header().write(b"HEAD"), 3, "no more than was set aside");
@@ -133,7 +133,7 @@ fn what_does_not_fit_waits_in_the_room_for_further_chains() {
     room.fill(&mut bench.queue, 20, usize::MAX);
     assert_eq!(room.len(), 15);
     assert!(room.lend(16).is_none(), "a header is not put into memory of the room's own");
-    let rest = room.lend(3).unwrap();
+    let mut rest = room.lend(3).unwrap();
     assert_eq!(rest.len(), 32);
     assert_eq!(rest.write(b"abcdefghijklmnopqr"), 18);
     let mut peeked = [0; 8];

@@ -16,7 +16,7 @@ fn buffers_arrive_in_order_and_lengths_go_back() {
     bench.descriptor(DESC, 0, (DATA + 0x100, 4, WRITE, 0));
     bench.offer(3);
     let end = bench.queue.drain(|mut chain| {
-        let (readable, writable) = chain.split();
+        let (mut readable, mut writable) = chain.split();
         assert_eq!((readable.len(), writable.len()), (5, 4));
         let mut word = [0; 5];
         readable.read(&mut word);

@@ -37,8 +37,8 @@ impl<B: NewDeviceBackend> Handler for NewDeviceHandler<B> {
     fn ready(&mut self, _token: u32) {
         let Self { backend, limit, requests, failing } = self;
         requests.drain(|mut chain| {
-            let (request, room) = chain.split();
-            let answer = match checked(request, room, *limit) {
+            let (mut request, mut room) = chain.split();
+            let answer = match checked(&mut request, &room, *limit) {
                 Some(request) => carry_out(backend, request, failing),
                 None => Answer::Refused,
             };
