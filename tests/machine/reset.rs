@@ -1,6 +1,6 @@
 //! Drivers that come and go.
 
-use crate::vm::{ARM64, ARMV7, Vm};
+use crate::vm::{ARM64, ARMV7, Vm, long};
 
 /// Unbinds and binds a driver's device, again and again; `$3` is awaited after each time.
 const AGAIN: &str = "again() { cd /sys/bus/virtio/drivers/$1 && device=$(ls -d virtio[0-9]*) && \
@@ -17,13 +17,19 @@ const QUIETLY: &str = "quietly() { mv /etc/session /etc/next; \
     printf '#!/bin/sh\\nuntil [ -e /tmp/ended ]; do sleep 0.1; done; exec /etc/next\\n' >/etc/session; \
     chmod +x /etc/session; (trap '' HUP; $*; echo $? >/tmp/ended) </dev/null >/dev/null 2>&1; }";
 
+/// How often a driver goes and comes back.
+pub(crate) fn times() -> usize {
+    if long() { 50 } else { 10 }
+}
+
 pub(crate) fn survives_its_drivers(arch: &str, options: &str) {
+    let times = times();
     let mut vm = Vm::boot(arch, &format!("{options} -n mode=tap"));
     vm.run(AGAIN);
-    vm.run("again virtio_blk 20");
-    vm.run("again virtio_net 20");
+    vm.run(&format!("again virtio_blk {times}"));
+    vm.run(&format!("again virtio_net {times}"));
     vm.run(SETTLED);
-    vm.run("settled && again virtio_rng 20 settled");
+    vm.run(&format!("settled && again virtio_rng {times} settled"));
     vm.run("dd if=/dev/urandom of=/tmp/block bs=64k count=4 2>/dev/null");
     vm.run("dd if=/tmp/block of=/dev/vda bs=64k 2>/dev/null && sync");
     vm.run("dd if=/dev/vda bs=64k count=4 2>/dev/null | cmp - /tmp/block");
@@ -33,7 +39,7 @@ pub(crate) fn survives_its_drivers(arch: &str, options: &str) {
 
     // The console under the shell's feet: the shell ends with it, init starts the next one afterwards.
     vm.run(QUIETLY);
-    vm.send("quietly again virtio_console 20\n");
+    vm.send(&format!("quietly again virtio_console {times}\n"));
     vm.expect("/root # ");
     assert_eq!(vm.run("cat /tmp/ended"), "0");
     vm.power_off();

@@ -15,6 +15,12 @@ pub(crate) const DEADLINE: Duration = Duration::from_secs(120);
 pub(crate) const ARMV7: &str = "armv7";
 pub(crate) const ARM64: &str = "arm64";
 
+/// Whether the environment has `CUBIE_LONG`: a test that moves bytes, or does a thing again and again, then does as
+/// much of it as a release is tried with, and otherwise as little as shows the same.
+pub(crate) fn long() -> bool {
+    std::env::var_os("CUBIE_LONG").is_some()
+}
+
 /// The example's command with these arguments, split at spaces.
 pub(crate) fn example(args: &str) -> Command {
     // target/…/deps/machine-… → target/…/examples/cubietruck-vm
