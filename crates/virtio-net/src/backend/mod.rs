@@ -1,6 +1,7 @@
 //! What a network card needs from the host, and host ends.
 
 mod loopback;
+mod null;
 mod tap;
 
 use std::fs::File;
@@ -13,6 +14,7 @@ use cubie_virtq::Segments;
 use crate::NetHeader;
 
 pub use loopback::Loopback;
+pub use null::Null;
 pub use tap::{Tap, TapError};
 
 /// What became of a [`NetBackend::recv`].

@@ -4,6 +4,7 @@ mod driver;
 mod filters;
 mod link;
 mod merge;
+mod null;
 mod offloads;
 mod packets;
 mod pairs;
