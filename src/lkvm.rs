@@ -3,12 +3,12 @@
 //! LKVM's `trans=mmio` is accepted and means nothing, since there is no other transport.
 //!
 //! ```
-//! use cubie::lkvm::{ByteRate, DiskOption, MemorySize, NetworkOption};
+//! use cubie::lkvm::{ByteRate, DiskOption, MemorySize, NetworkMode, NetworkOption};
 //!
 //! let disk: DiskOption = "tools.iso,ro".parse()?;
 //! assert!(disk.read_only);
 //! let network: NetworkOption = "mode=tap,tapif=tap0,trans=mmio".parse()?;
-//! let NetworkOption::Tap { mac: None, tap } = network else { panic!("{network:?}") };
+//! let NetworkMode::Tap(tap) = network.mode else { panic!("no tap") };
 //! assert_eq!(tap.name.as_deref(), Some("tap0"));
 //! assert_eq!("2G".parse(), Ok(MemorySize(2 << 30)));
 //! assert_eq!("64K".parse::<ByteRate>()?.0.get(), 64 << 10);
@@ -21,7 +21,7 @@ use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-pub use network::{NetworkOption, TapOption};
+pub use network::{NetworkMode, NetworkOption, TapOption};
 
 /// A disk: `PATH[,ro]`.
 #[derive(Clone, Debug, PartialEq, Eq)]

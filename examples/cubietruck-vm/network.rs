@@ -2,7 +2,7 @@
 
 use anyhow::Context;
 use cubie::host_net::HostNet;
-use cubie::lkvm::{NetworkOption, TapOption};
+use cubie::lkvm::{NetworkMode, NetworkOption, TapOption};
 use cubie::net::{Mac, Net, Tap, TapError};
 use cubie::user_net::{Config, UserNet};
 
@@ -21,39 +21,53 @@ pub(crate) struct Networks {
     leads: Vec<HostNet>,
 }
 
+impl Networks {
+    /// The cards' host end is `tap`, and what it leads to.
+    fn add_tap(&mut self, tap: &TapOption) -> anyhow::Result<Vec<Tap>> {
+        let taps = open(tap)
+            .map_err(|error| with_preparation(error, tap))
+            .context("--network mode=tap,tapif=NAME")?;
+        let name = taps[0].name();
+        self.said.push(format!("tap {name}"));
+        if let Some(side) = &tap.side {
+            let lead = side.set_up(name).context("--network mode=tap")?;
+            self.said.push(lead.to_string());
+            self.leads.push(lead);
+        }
+        Ok(taps)
+    }
+
+    fn add_user(&mut self, config: &Config) -> anyhow::Result<UserNet> {
+        let user = UserNet::new(config).context("--network mode=user")?;
+        self.said.push("user network".into());
+        self.said.extend(user.forwards().map(|forward| format!("hostfwd {forward}")));
+        Ok(user)
+    }
+}
+
 /// Makes a card for each network.
 pub(crate) fn add_networks(devices: &mut Devices, cli: &Cli) -> anyhow::Result<Networks> {
-    let default = [NetworkOption::User { mac: None, config: Config::default() }];
-    let networks = if cli.network.is_empty() { &default[..] } else { &cli.network };
-    let Networks { mut said, mut leads } = Networks::default();
-    for (index, network) in networks.iter().enumerate() {
-        // Each card has its tap's name in its address, so that VMs of one name differ on a bridge.
-        let made = |on: &str| Mac::made_from(&format!("{} {on}", cli.name));
-        match network {
-            NetworkOption::None => {}
-            NetworkOption::Tap { mac, tap } => {
-                let taps = open(tap)
-                    .map_err(|error| with_preparation(error, tap))
-                    .context("--network mode=tap,tapif=NAME")?;
-                let name = taps[0].name().to_owned();
-                said.push(format!("tap {name}"));
-                if let Some(side) = &tap.side {
-                    let lead = side.set_up(&name).context("--network mode=tap")?;
-                    said.push(lead.to_string());
-                    leads.push(lead);
-                }
-                devices.push(Box::new(card(taps, mac.unwrap_or_else(|| made(&name)), tap)?));
+    let default = [NetworkOption::of(NetworkMode::User(Config::default()))];
+    let options = if cli.network.is_empty() { &default[..] } else { &cli.network };
+    let mut networks = Networks::default();
+    for (index, network) in options.iter().enumerate() {
+        // Each card has what it is on in its address, so that VMs of one name differ on a bridge.
+        let mac =
+            |on: &str| network.mac.unwrap_or_else(|| Mac::made_from(&format!("{} {on}", cli.name)));
+        match &network.mode {
+            NetworkMode::None => {}
+            NetworkMode::Tap(tap) => {
+                let taps = networks.add_tap(tap)?;
+                let mac = mac(taps[0].name());
+                devices.push(Box::new(card(taps, mac, tap)?));
             }
-            NetworkOption::User { mac, config } => {
-                let user = UserNet::new(config).context("--network mode=user")?;
-                let mac = mac.unwrap_or_else(|| made(&format!("user {index}")));
-                said.push("user network".into());
-                said.extend(user.forwards().map(|forward| format!("hostfwd {forward}")));
-                devices.push(Box::new(Net::new(user, mac)));
+            NetworkMode::User(config) => {
+                let user = networks.add_user(config)?;
+                devices.push(Box::new(Net::new(user, mac(&format!("user {index}")))));
             }
         }
     }
-    Ok(Networks { said, leads })
+    Ok(networks)
 }
 
 /// Without a tap, what it would lead to has to be prepared as well.

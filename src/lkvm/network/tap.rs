@@ -1,0 +1,94 @@
+//! Options of `mode=tap`.
+
+use crate::host_net::HostSide;
+
+/// A tap, and how it is served.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TapOption {
+    /// The host's interface; one is made where none is named.
+    pub name: Option<String>,
+    /// Pairs of queues, each with a thread: 1 to 256.
+    pub pairs: usize,
+    /// The kernel serves the queues (vhost-net).
+    pub vhost: bool,
+    /// What it leads to, if the person does not see to that.
+    pub side: Option<HostSide>,
+}
+
+impl Default for TapOption {
+    /// Made, with one pair of queues that this process serves.
+    fn default() -> Self {
+        Self { name: None, pairs: 1, vhost: false, side: None }
+    }
+}
+
+impl TapOption {
+    /// Takes an option over, if it is one of taps.
+    pub(super) fn set(&mut self, key: &str, value: Option<&str>) -> Result<bool, String> {
+        match (key, value) {
+            ("tapif", Some(name)) => self.name = Some(name.to_owned()),
+            ("mq", Some(pairs)) => {
+                let pairs = pairs.parse().ok().filter(|pairs| (1..=256).contains(pairs));
+                self.pairs = pairs.ok_or("mq: give 1 to 256 pairs of queues")?;
+            }
+            ("vhost", Some("0")) => self.vhost = false,
+            ("vhost", Some("1")) => self.vhost = true,
+            _ => match host_side(key, value)? {
+                Some(side) if self.side.is_none() => self.side = Some(side),
+                Some(_) => return Err("bridge, nat and routed exclude each other: give one".into()),
+                None => return Ok(false),
+            },
+        }
+        Ok(true)
+    }
+}
+
+/// What the option wants the host to do, if it is about that.
+fn host_side(key: &str, value: Option<&str>) -> Result<Option<HostSide>, String> {
+    Ok(Some(match (key, value) {
+        ("bridge", Some("")) => return Err("bridge: give the bridge's name, such as br0".into()),
+        ("bridge", Some(bridge)) => HostSide::Bridge(bridge.into()),
+        ("nat", None) => HostSide::Nat(None),
+        ("nat", Some(subnet)) => {
+            let subnet = subnet.parse().map_err(|_| "nat: give a network, such as 10.1.2.0/24")?;
+            HostSide::Nat(Some(subnet))
+        }
+        ("routed", Some(guest)) => {
+            let guest = guest.parse();
+            let wanted = "routed: give the guest's address, such as 10.1.2.3";
+            HostSide::Routed(guest.map_err(|_| wanted)?)
+        }
+        _ => return Ok(None),
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tap(text: &str) -> TapOption {
+        let mut tap = TapOption::default();
+        for option in text.split(',').filter(|option| !option.is_empty()) {
+            let (key, value) = option.split_once('=').map_or((option, None), |(k, v)| (k, Some(v)));
+            assert_eq!(tap.set(key, value), Ok(true), "{option}");
+        }
+        tap
+    }
+
+    #[test]
+    fn a_tap_is_served_here_or_by_the_kernel() {
+        let served = |text| (tap(text).pairs, tap(text).vhost);
+        assert_eq!(served(""), (1, false));
+        assert_eq!(served("vhost=1,mq=4"), (4, true));
+        assert_eq!(served("vhost=0"), (1, false));
+    }
+
+    #[test]
+    fn what_a_tap_leads_to_is_one_option() {
+        assert_eq!(tap("tapif=tap0").side, None);
+        assert_eq!(tap("bridge=br0").side, Some(HostSide::Bridge("br0".into())));
+        assert_eq!(tap("nat,tapif=tap0").side, Some(HostSide::Nat(None)));
+        assert_eq!(tap("nat=10.1.2.0/24").side, Some(HostSide::Nat("10.1.2.0/24".parse().ok())));
+        assert_eq!(tap("routed=10.1.2.3").side, Some(HostSide::Routed([10, 1, 2, 3].into())));
+    }
+}
