@@ -33,14 +33,14 @@ pub(crate) struct Chains {
     pool: Vec<Box<Body>>,
     /// Ring entries of the chains taken and not yet used.
     in_flight: u32,
-    /// Used entries were written and not yet published.
-    pending: bool,
+    /// Completions whose used entries were written and not yet published.
+    pending: u32,
 }
 
 impl Chains {
     pub(crate) fn new(size: u16, features: Features, memory: Translator) -> Self {
         let order = features.has(Features::IN_ORDER).then(|| InOrder::new(size));
-        Self { size, memory, order, pool: Vec::new(), in_flight: 0, pending: false }
+        Self { size, memory, order, pool: Vec::new(), in_flight: 0, pending: 0 }
     }
 
     /// Bodies from before a change of the memory map must not keep the old one alive.
@@ -112,22 +112,30 @@ impl Chains {
         match order {
             None => {
                 use_up(ring, in_flight, taken, written);
-                *pending = true;
+                *pending += 1;
             }
             Some(order) => {
                 let push = |taken, written| use_up(ring, in_flight, taken, written);
-                *pending |= order.complete(turn, taken, (written, room), push);
+                *pending += order.complete(turn, taken, (written, room), push);
             }
         }
         self.recycle(body);
     }
 
-    /// Puts what IN_ORDER has held back into the ring. True when the ring has something to publish.
+    /// So many of the latest completions are one.
     #[inline]
-    pub(crate) fn flush(&mut self, ring: &mut impl AnyRing) -> bool {
+    pub(crate) fn count_as_one(&mut self, chains: u32) {
+        // With IN_ORDER some may have to wait, but those that do not are one at least.
+        let rest = self.pending.saturating_sub(chains);
+        self.pending = self.pending.min(rest + 1);
+    }
+
+    /// Puts what IN_ORDER has held back into the ring. How many completions it has to publish.
+    #[inline]
+    pub(crate) fn flush(&mut self, ring: &mut impl AnyRing) -> u32 {
         let Self { in_flight, order, pending, .. } = self;
         let pending = std::mem::take(pending);
-        if let Some(order) = order.as_mut().filter(|_| pending) {
+        if let Some(order) = order.as_mut().filter(|_| pending > 0) {
             order.flush(|taken, written| use_up(ring, in_flight, taken, written));
         }
         pending

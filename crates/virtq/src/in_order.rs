@@ -44,18 +44,19 @@ impl InOrder {
     }
 
     /// A chain of `room` writable bytes is complete. `push` gets what goes into the ring with
-    /// it. True when something waits for [`InOrder::flush`].
+    /// it. How many chains have had their turn now, the last of which waits for [`InOrder::flush`].
     pub(crate) fn complete(
         &mut self,
         turn: u16,
         taken: Taken,
         (written, room): (u32, u32),
         mut push: impl FnMut(Taken, u32),
-    ) -> bool {
-        let whole = written == room;
+    ) -> u32 {
+        let (whole, mut turns) = (written == room, 0);
         self.waiting[usize::from(turn)] = Some(Completed { taken, written, whole });
         while let Some(mut next) = self.waiting[usize::from(self.oldest)].take() {
             self.oldest = self.after(self.oldest);
+            turns += 1;
             match self.last.take() {
                 Some(last) if last.whole => next.taken.entries += last.taken.entries,
                 Some(last) => push(last.taken, last.written),
@@ -63,7 +64,7 @@ impl InOrder {
             }
             self.last = Some(next);
         }
-        self.last.is_some()
+        turns
     }
 
     /// `push` gets what is still held back for the sake of a batch.

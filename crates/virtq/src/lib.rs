@@ -73,8 +73,9 @@
 //!    the used index and at most one interrupt, then the ring is looked at once more.
 //! 4. Requests that take longer are kept ([`Serve::Later`]) and completed by [`Virtqueue::push`] and
 //!    [`Virtqueue::signal`].
-//! 5. [`Virtqueue::remap`] when the guest's memory map changes.
-//! 6. [`Virtqueue::state`] when nothing is in flight, and the value is dropped.
+//! 5. A driver that wants fewer interrupts has them wait for more to tell: [`Virtqueue::hold_interrupts`].
+//! 6. [`Virtqueue::remap`] when the guest's memory map changes.
+//! 7. [`Virtqueue::state`] when nothing is in flight, and the value is dropped.
 //!
 //! Nothing is allocated for a chain, once as many chains of that length have been in flight.
 //!
@@ -132,6 +133,7 @@ mod chains;
 #[cfg(feature = "driver")]
 pub mod driver;
 mod error;
+mod hold;
 mod in_order;
 mod memory;
 mod packed;

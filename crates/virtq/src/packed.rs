@@ -196,6 +196,11 @@ impl PackedRing {
     }
 
     #[inline]
+    pub(crate) fn unsignalled(&self) -> u16 {
+        self.unsignalled
+    }
+
+    #[inline]
     pub(crate) fn enable_kicks(&mut self) -> Result<bool, QueueError> {
         self.ask(match self.event_idx {
             true => VRING_PACKED_EVENT_FLAG_DESC << 16 | u32::from(self.next_avail.0),

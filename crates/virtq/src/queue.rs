@@ -1,6 +1,7 @@
 //! The queue that a device holds.
 
 use std::io;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use cubie_vm_irq::Interrupt;
@@ -9,6 +10,7 @@ use vmm_sys_util::eventfd::EventFd;
 
 use crate::chain::Chain;
 use crate::chains::{Batch, Chains};
+use crate::hold::Hold;
 use crate::memory::Translator;
 use crate::ring::{Ring, either};
 use crate::{Features, OnFault, QueueError, QueueParams, QueueResources, QueueState};
@@ -55,6 +57,7 @@ pub struct Virtqueue {
     features: Features,
     chains: Chains,
     error: Option<QueueError>,
+    hold: Hold,
     idle: bool,
     index: u16,
     kick: EventFd,
@@ -71,8 +74,20 @@ impl Virtqueue {
         let mut memory = Translator::new(memory);
         let ring = Ring::new(&params, state, features, &mut memory)?;
         let chains = Chains::new(params.size, features, memory);
-        let (error, idle) = (None, false);
-        Ok(Self { ring, params, features, chains, error, idle, index, kick, interrupt, fault })
+        let (error, hold, idle) = (None, Hold::default(), false);
+        Ok(Self {
+            ring,
+            params,
+            features,
+            chains,
+            error,
+            hold,
+            idle,
+            index,
+            kick,
+            interrupt,
+            fault,
+        })
     }
 
     /// A queue that its driver has reset (VIRTIO 1.4 §2.6.1), for a device that goes on with its others:
@@ -109,6 +124,11 @@ impl Virtqueue {
     /// What was negotiated.
     pub fn features(&self) -> Features {
         self.features
+    }
+
+    /// Whether the driver has reset it, see [`Virtqueue::idle`].
+    pub fn is_idle(&self) -> bool {
+        self.idle
     }
 
     /// How far it has got. Valid while no chain is in flight and all is signalled.
@@ -197,16 +217,51 @@ impl Virtqueue {
         either!(&mut self.ring, ring => self.chains.put(ring, chain, written));
     }
 
-    /// Publishes what was completed, and interrupts the driver if it wants to know.
+    /// Publishes what was completed, and interrupts the driver if it wants to know; unless
+    /// [`Virtqueue::hold_interrupts`] has it wait.
     #[inline]
     pub fn signal(&mut self) {
-        if !either!(&mut self.ring, ring => self.chains.flush(ring)) {
+        let completed = either!(&mut self.ring, ring => self.chains.flush(ring));
+        if completed == 0 {
             return;
         }
         self.ring.publish();
+        let half = self.params.size.div_ceil(2);
+        if !self.hold.keeps(completed) || self.ring.unsignalled() >= half {
+            self.tell();
+        }
+    }
+
+    /// Interrupts the driver, if it wants to know of what was published since it was told last.
+    #[inline]
+    pub fn tell(&mut self) {
+        self.hold.tell();
         if self.ring.wants_interrupt() {
             self.interrupt.trigger();
         }
+    }
+
+    /// From now on has the driver told only when it was not told of `until` completions, or of half of its
+    /// ring: it is not to run dry. Those of one [`Room::push`](crate::Room::push) are one. The driver sees
+    /// what is completed as before, when it looks. `None` for at once, as at the beginning.
+    ///
+    /// What then waits has to be told by [`Virtqueue::tell`] some day, and before the queue stops:
+    /// `hold_interrupts(None)` does.
+    pub fn hold_interrupts(&mut self, until: Option<NonZeroU32>) {
+        if self.hold.change(until) && self.untold().is_some() {
+            self.tell();
+        }
+    }
+
+    /// Whether an interrupt waits for more to tell: a number, which is another one for the next that does.
+    #[inline]
+    pub fn untold(&self) -> Option<u32> {
+        self.hold.waiting()
+    }
+
+    /// So many of the chains that were pushed last are one completion.
+    pub(crate) fn count_as_one(&mut self, chains: usize) {
+        self.chains.count_as_one(chains as u32);
     }
 
     /// The memory map has changed: looks the ring and all further buffers up in `memory`. Chains in

@@ -92,6 +92,12 @@ impl Ring {
         either!(self, ring => ring.wants_interrupt())
     }
 
+    /// Entries published since the driver was last considered for an interrupt.
+    #[inline]
+    pub(crate) fn unsignalled(&self) -> u16 {
+        either!(self, ring => ring.unsignalled())
+    }
+
     /// Asks the driver for a kick with the next chain. True when there is one already: look again.
     #[inline]
     pub(crate) fn enable_kicks(&mut self) -> Result<bool, QueueError> {

@@ -136,6 +136,7 @@ impl Room {
             // No chain has more than 2³² − 1 bytes.
             queue.push(chain, here as u32);
         }
+        queue.count_as_one(count);
         count
     }
 

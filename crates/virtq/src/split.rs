@@ -203,6 +203,11 @@ impl SplitRing {
     }
 
     #[inline]
+    pub(crate) fn unsignalled(&self) -> u16 {
+        self.next_used.get().wrapping_sub(self.signalled.get())
+    }
+
+    #[inline]
     pub(crate) fn enable_kicks(&mut self) -> Result<bool, QueueError> {
         if self.event_idx {
             let slot = ENTRIES + USED_SIZE * usize::from(self.size());

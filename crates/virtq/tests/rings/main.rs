@@ -4,6 +4,7 @@ mod against_rust_vmm;
 mod bench;
 mod exhaustive;
 mod hand;
+mod held;
 mod idle;
 mod in_order;
 mod packed;
