@@ -6,6 +6,7 @@
 
 mod bad_input;
 mod boot;
+mod coalescing;
 mod disk;
 mod ethtool;
 mod legacy;

@@ -5,6 +5,7 @@ use cubie_virtq::{Chain, Serve};
 use vmm_sys_util::eventfd::EventFd;
 
 use crate::Link;
+use crate::coalescing::Moderation;
 use crate::protocol::{Ack, Command, MOST_COMMAND};
 use crate::settings::{Limits, Settings};
 
@@ -62,8 +63,11 @@ impl<P: DataPlane> ControlHandler<P> {
         queue.drain(|mut chain| {
             if asked.is_none() {
                 let command = command(&mut chain, bytes);
+                if let Some(Command::Coalescing(index)) = command {
+                    return answer_with(chain, settings.coalescing_of(index, limits));
+                }
                 let announced = command == Some(Command::Announced);
-                let Some(new) = command.and_then(|command| settings.after(command, *limits)) else {
+                let Some(new) = command.and_then(|command| settings.after(command, limits)) else {
                     tracing::debug!("the driver's command is malformed, or not for this card");
                     return answer(chain, Ack::Err);
                 };
@@ -98,6 +102,14 @@ fn command(chain: &mut Chain, bytes: &mut [u8; MOST_COMMAND]) -> Option<Command>
     let room = bytes.get_mut(..chain.readable().len())?;
     let len = chain.readable().read(room);
     Command::from_bytes(&room[..len])
+}
+
+/// An answer that begins with what was asked for, or as many zeros.
+fn answer_with(mut chain: Chain, asked: Option<Moderation>) -> Serve {
+    let ack = if asked.is_some() { Ack::Ok } else { Ack::Err };
+    let mut written = chain.writable().write(&asked.unwrap_or_default().to_bytes());
+    written += chain.writable().write(&[ack as u8]);
+    Serve::Done(chain, written as u32)
 }
 
 fn answer(mut chain: Chain, ack: Ack) -> Serve {

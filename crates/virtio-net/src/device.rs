@@ -1,7 +1,10 @@
 //! Control plane: identity, configuration, start and stop.
 
+use std::sync::Arc;
+
 use cubie_virtio_core::{
-    Config, DeviceId, Features, QueueState, Queues, RestoreError, StartError, VirtioDevice,
+    Clock, Config, DeviceId, Features, HostClock, QueueState, Queues, RestoreError, StartError,
+    VirtioDevice,
 };
 
 use crate::link::Link;
@@ -32,6 +35,7 @@ pub struct Net<B: NetBackend> {
     queue_sizes: Vec<u16>,
     link: Link,
     counters: Counters,
+    clock: Arc<dyn Clock>,
     /// What the rings can have at most.
     rings: Features,
     served: Served<B>,
@@ -86,6 +90,7 @@ impl<B: NetBackend> Net<B> {
             queue_sizes: vec![QUEUE_SIZE; protocol::control(pairs) + 1],
             link: Link::new(config.clone()),
             counters: Counters::new(pairs),
+            clock: Arc::new(HostClock::default()),
             rings: Features(u64::MAX),
             served: Served::Here(Workers::new(backends, mac)),
             config,
@@ -131,6 +136,13 @@ impl<B: NetBackend> Net<B> {
         self
     }
 
+    /// The same card in the time of `clock`, which it has to be given before it starts: how long interrupts wait
+    /// that the driver wants to wait.
+    #[must_use]
+    pub fn with_clock(self, clock: impl Clock) -> Self {
+        Self { clock: Arc::new(clock), ..self }
+    }
+
     /// A handle on the counters of what passes and what does not.
     pub fn counters(&self) -> Counters {
         self.counters.clone()
@@ -147,7 +159,7 @@ impl<B: NetBackend> Net<B> {
 
     fn card(&self, features: Features) -> Card {
         let (mtu, link, counters) = (self.mtu, self.link.clone(), self.counters.clone());
-        Card { features, mtu, link, counters }
+        Card { features, mtu, link, counters, clock: self.clock.clone() }
     }
 }
 

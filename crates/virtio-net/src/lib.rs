@@ -30,7 +30,9 @@
 //!    the road of a frame.
 //! 5. A snapshot has what the driver has asked for, and the link as the driver knows it. Frames that wait at
 //!    the host stay there. Another card takes it over if it was given the same address and MTU.
-//! 6. The guest resets the card: the host ends are parked until the next start, frames and all.
+//! 6. A driver that would rather have fewer interrupts than early ones has them wait: until there is so much to
+//!    tell, or for so long. None is lost with that: a card that stops has told all.
+//! 7. The guest resets the card: the host ends are parked until the next start, frames and all.
 //!
 //! ```
 //! use std::time::Duration;
@@ -51,12 +53,14 @@
 
 mod backend;
 mod board;
+mod coalescing;
 mod control;
 mod counters;
 mod device;
 mod filter;
 mod link;
 mod mac;
+mod pacer;
 mod pair;
 mod parts;
 mod protocol;

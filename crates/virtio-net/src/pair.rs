@@ -1,9 +1,13 @@
 //! Data plane: one pair of queues between kick and interrupt.
 
-use cubie_virtio_core::{Features, Handler, QueueState, Source, StartError, Virtqueue};
+use std::sync::Arc;
+
+use cubie_virtio_core::{Clock, Features, Handler, QueueState, Source, StartError, Virtqueue};
 
 use crate::board::Seat;
+use crate::pacer::Pacer;
 use crate::parts::Pair;
+use crate::protocol::{NOTF_COAL, VQ_NOTF_COAL};
 use crate::receive::Receiver;
 use crate::transmit::Transmitter;
 use crate::workers::HostEnd;
@@ -13,6 +17,7 @@ const NEWS: u32 = 0;
 const RECEIVE_KICK: u32 = 1;
 const TRANSMIT_KICK: u32 = 2;
 const HOST: u32 = 3;
+const TIMER: u32 = 4;
 
 /// What a pair has in common with its card.
 #[derive(Clone, Debug)]
@@ -23,6 +28,7 @@ pub(crate) struct Card {
     pub(crate) mtu: Option<u16>,
     pub(crate) link: Link,
     pub(crate) counters: Counters,
+    pub(crate) clock: Arc<dyn Clock>,
 }
 
 /// Serves one pair of queues.
@@ -31,6 +37,8 @@ pub(crate) struct PairHandler<B> {
     backend: B,
     receiver: Receiver,
     transmitter: Transmitter,
+    /// If the driver may have interrupts wait.
+    pacer: Option<Pacer>,
     seat: Seat,
     /// What the host end was told that it may leave to the driver; an earlier driver's is not known here.
     offloads: Option<Features>,
@@ -40,21 +48,23 @@ pub(crate) struct PairHandler<B> {
 
 impl<B: NetBackend> HostEnd for B {
     type Queue = Virtqueue;
-    type Ready = Pair<Virtqueue>;
+    type Ready = (Pair<Virtqueue>, Option<Pacer>);
     type Server = PairHandler<B>;
 
     /// The host end is in use until the first look at what is posted, before which nothing passes.
-    fn prepare(&mut self, pair: Pair<Virtqueue>, _: &Card) -> Result<Self::Ready, StartError> {
+    fn prepare(&mut self, pair: Pair<Virtqueue>, card: &Card) -> Result<Self::Ready, StartError> {
+        let waits = card.features.and(NOTF_COAL.with(VQ_NOTF_COAL)) != Features(0);
+        let pacer = waits.then(|| Pacer::new(card.clock.clone())).transpose()?;
         self.set_active(true)?;
-        Ok(pair)
+        Ok((pair, pacer))
     }
 
-    fn serve(self, pair: Pair<Virtqueue>, seat: Seat, card: Card) -> PairHandler<B> {
+    fn serve(self, (pair, pacer): Self::Ready, seat: Seat, card: Card) -> PairHandler<B> {
         let filter = seat.settings().filter;
         let receiver = Receiver::new(pair.receive, filter, card.clone(), seat.pair());
         let transmitter = Transmitter::new(pair.transmit, card, seat.pair());
         let (backend, offloads, active) = (self, None, false);
-        PairHandler { backend, receiver, transmitter, seat, offloads, active }
+        PairHandler { backend, receiver, transmitter, pacer, seat, offloads, active }
     }
 
     fn park(server: PairHandler<B>) -> (Self, [(u16, QueueState); 2]) {
@@ -66,7 +76,7 @@ impl<B: NetBackend> HostEnd for B {
 impl<B: NetBackend> PairHandler<B> {
     /// Acts by what is posted from now on.
     fn obey(&mut self) {
-        let Self { backend, receiver, seat, offloads, active, .. } = self;
+        let Self { backend, receiver, transmitter, pacer, seat, offloads, active } = self;
         seat.obey(|settings| {
             *active = seat.pair() < settings.pairs;
             backend.set_active(*active)?;
@@ -75,6 +85,11 @@ impl<B: NetBackend> PairHandler<B> {
                 *offloads = Some(settings.offloads);
             }
             receiver.obey(settings);
+            if let Some(pacer) = pacer {
+                let queues = [receiver.queue_mut(), transmitter.queue_mut()];
+                let moderations = [0, 1].map(|n| settings.coalescing.of(2 * seat.pair() + n));
+                pacer.obey(queues, moderations);
+            }
             Ok(())
         });
     }
@@ -92,12 +107,14 @@ impl<B: NetBackend> PairHandler<B> {
 
 impl<B: NetBackend> Handler for PairHandler<B> {
     fn sources(&self) -> Vec<Source> {
-        vec![
+        let mut sources = vec![
             Source::readable(self.seat.bell(), NEWS),
             Source::readable(self.receiver.queue().kick(), RECEIVE_KICK),
             Source::readable(self.transmitter.queue().kick(), TRANSMIT_KICK),
             Source::read_write(&self.backend.ready_fd(), HOST),
-        ]
+        ];
+        sources.extend(self.pacer.iter().map(|pacer| pacer.source(TIMER)));
+        sources
     }
 
     fn begin(&mut self) {
@@ -114,12 +131,16 @@ impl<B: NetBackend> Handler for PairHandler<B> {
             }
             RECEIVE_KICK => self.receive(),
             TRANSMIT_KICK => self.transmit(),
+            TIMER => self.pacer.iter_mut().for_each(Pacer::rang),
             _ => {
                 self.receive();
                 if self.transmitter.is_waiting() {
                     self.transmit();
                 }
             }
+        }
+        if let Some(pacer) = &mut self.pacer {
+            pacer.look([self.receiver.queue_mut(), self.transmitter.queue_mut()]);
         }
     }
 }

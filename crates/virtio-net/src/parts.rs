@@ -11,6 +11,9 @@ pub(crate) trait Queue: Sized {
 
     /// How far it has got.
     fn state(&self) -> QueueState;
+
+    /// Whether the driver has reset it.
+    fn in_reset(&self) -> bool;
 }
 
 impl Queue for Virtqueue {
@@ -20,6 +23,10 @@ impl Queue for Virtqueue {
 
     fn state(&self) -> QueueState {
         Self::state(self)
+    }
+
+    fn in_reset(&self) -> bool {
+        self.is_idle()
     }
 }
 
@@ -43,6 +50,12 @@ pub(crate) struct Parts<Q> {
 }
 
 impl<Q: Queue> Parts<Q> {
+    /// The indexes of queues of pairs that the driver has reset.
+    pub(crate) fn in_reset(&self) -> Vec<u16> {
+        let queues = self.pairs.iter().flat_map(|pair| [&pair.receive, &pair.transmit]);
+        (0..).zip(queues).filter(|(_, queue)| queue.in_reset()).map(|(index, _)| index).collect()
+    }
+
     /// Sorts the queues of a card with so many `pairs`, for a driver that has negotiated `features`.
     pub(crate) fn sort(
         mut queues: Queues,

@@ -57,6 +57,7 @@ impl Receiver {
     /// How far the queue has got. Frames are at the host, but for one that waits for buffers: it is lost.
     pub(crate) fn park(mut self) -> (u16, QueueState) {
         self.room.give_back(&mut self.queue);
+        self.queue.hold_interrupts(None);
         if self.held.is_some() {
             self.tally().drop(Reason::Length);
         }
@@ -65,6 +66,10 @@ impl Receiver {
 
     pub(crate) fn queue(&self) -> &Virtqueue {
         &self.queue
+    }
+
+    pub(crate) fn queue_mut(&mut self) -> &mut Virtqueue {
+        &mut self.queue
     }
 
     /// Frames go into the guest's buffers as long as there are both.

@@ -7,7 +7,7 @@ use crate::Mac;
 use crate::link::Link;
 use crate::settings::Settings;
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 /// What a card was made with that the driver has learned, beside features and queues.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,7 +70,8 @@ mod tests {
     use super::*;
     use cubie_virtio_core::{Config, Features};
 
-    use crate::protocol::{CTRL_RX, CTRL_VLAN, Command, MQ, RxMode};
+    use crate::coalescing::{Moderation, Those};
+    use crate::protocol::{CTRL_RX, CTRL_VLAN, Command, MQ, RxMode, VQ_NOTF_COAL};
     use crate::settings::Limits;
 
     fn made() -> Made {
@@ -79,16 +80,19 @@ mod tests {
 
     /// All that a driver can ask for has been asked for.
     fn settings() -> Settings {
-        let features = MQ.with(CTRL_RX).with(CTRL_VLAN);
-        let limits = Limits { features, pairs: 3 };
+        let features = MQ.with(CTRL_RX).with(CTRL_VLAN).with(VQ_NOTF_COAL);
+        let limits = Limits { features, pairs: 3, in_reset: vec![] };
         let commands = [
             Command::Pairs(3),
             Command::Receive(RxMode::AllMulticast, true),
             Command::Addresses(vec![[2; 6], [4; 6]], vec![[3; 6]]),
             Command::Vlan(4095, true),
+            Command::Coalesce(Those::One(5), Moderation { packets: 8, usecs: 50 }),
         ];
         let new = Settings::new(made().mac, features);
-        commands.into_iter().fold(new, |settings, command| settings.after(command, limits).unwrap())
+        commands
+            .into_iter()
+            .fold(new, |settings, command| settings.after(command, &limits).unwrap())
     }
 
     #[test]

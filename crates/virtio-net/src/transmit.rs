@@ -26,12 +26,17 @@ impl Transmitter {
     }
 
     /// How far the queue has got. Frames are in the ring or gone.
-    pub(crate) fn park(self) -> (u16, QueueState) {
+    pub(crate) fn park(mut self) -> (u16, QueueState) {
+        self.queue.hold_interrupts(None);
         (self.queue.index(), self.queue.state())
     }
 
     pub(crate) fn queue(&self) -> &Virtqueue {
         &self.queue
+    }
+
+    pub(crate) fn queue_mut(&mut self) -> &mut Virtqueue {
+        &mut self.queue
     }
 
     /// Whether frames wait until the host has room.

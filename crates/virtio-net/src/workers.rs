@@ -100,6 +100,7 @@ impl<E: HostEnd> Workers<E> {
         mac: Mac,
         parts: Parts<E::Queue>,
     ) -> Result<(), StartError> {
+        let in_reset = parts.in_reset();
         let Parts { pairs, control, states, goes_on } = parts;
         self.states = states;
         let features = card.features;
@@ -107,9 +108,10 @@ impl<E: HostEnd> Workers<E> {
             self.settings = Settings::new(mac, features);
             card.link.begin(features.has(GUEST_ANNOUNCE));
         }
+        in_reset.iter().for_each(|index| self.settings.coalescing.forget(*index));
         let settings = self.settings.clone();
         card.link.show_mac(settings.filter.mac);
-        let limits = Limits { features, pairs: pairs.len() as u16 };
+        let limits = Limits { features, pairs: pairs.len() as u16, in_reset };
         let (board, seats) = Board::new(limits.pairs, settings.clone())?;
         for (pair, seat) in pairs.into_iter().zip(seats) {
             self.start_pair(pair, seat, card)?;

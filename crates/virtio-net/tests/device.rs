@@ -66,7 +66,7 @@ fn the_driver_finds_the_address_and_a_link_that_is_up() {
 
 #[test]
 fn a_card_offers_what_it_can_do_and_nothing_else() {
-    assert_eq!(card().0.features(), Features(0b1011_1111 << 16 | 1 << 15 | 1 << 5));
+    assert_eq!(card().0.features(), Features(0b11 << 52 | 0b1011_1111 << 16 | 1 << 15 | 1 << 5));
 }
 
 #[test]

@@ -21,7 +21,7 @@ fn a_driver_finds_a_card_and_sends_a_frame() {
             writes DeviceFeaturesSel: 0
             reads  DeviceFeatures: 5 15 16 17 18 19 20 21 23 INDIRECT_DESC EVENT_IDX
             writes DeviceFeaturesSel: 1
-            reads  DeviceFeatures: VERSION_1 RING_PACKED IN_ORDER RING_RESET
+            reads  DeviceFeatures: VERSION_1 RING_PACKED IN_ORDER RING_RESET 52 53
             writes DriverFeaturesSel: 0
             writes DriverFeatures: 5 16 INDIRECT_DESC EVENT_IDX
             writes DriverFeaturesSel: 1

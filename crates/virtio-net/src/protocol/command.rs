@@ -4,6 +4,7 @@ use cubie_virtio_core::Features;
 use virtio_bindings::virtio_net::*;
 
 use crate::Mac;
+use crate::coalescing::{Moderation, Those};
 
 /// Bytes of the longest command that is understood.
 pub(crate) const MOST_COMMAND: usize = 8192;
@@ -25,6 +26,10 @@ pub(crate) enum Command {
     Pairs(u16),
     /// Leave no more than this to the driver (§5.1.6.5.6.1).
     GuestOffloads(Features),
+    /// Have interrupts of these queues wait (§5.1.6.5, «Notifications Coalescing»).
+    Coalesce(Those, Moderation),
+    /// Say how those of this queue wait.
+    Coalescing(u16),
 }
 
 /// A mode of reception, by its command.
@@ -98,8 +103,36 @@ impl Command {
             (VIRTIO_NET_CTRL_GUEST_OFFLOADS, VIRTIO_NET_CTRL_GUEST_OFFLOADS_SET) => {
                 Some(Self::GuestOffloads(Features(u64::from_le_bytes(data.try_into().ok()?))))
             }
+            (VIRTIO_NET_CTRL_NOTF_COAL, command) => coalescing(command, data),
             _ => None,
         }
+    }
+}
+
+/// A command of the class about interrupts that wait.
+fn coalescing(command: u32, data: &[u8]) -> Option<Command> {
+    let moderation = |data: &[u8]| Some(Moderation::from_bytes(data.try_into().ok()?));
+    // The index of a queue, and two bytes that mean nothing.
+    let queue = || {
+        let ([a, b, _, _], rest) = data.split_first_chunk()?;
+        Some((u16::from_le_bytes([*a, *b]), rest))
+    };
+    match command {
+        VIRTIO_NET_CTRL_NOTF_COAL_TX_SET => {
+            Some(Command::Coalesce(Those::Transmit, moderation(data)?))
+        }
+        VIRTIO_NET_CTRL_NOTF_COAL_RX_SET => {
+            Some(Command::Coalesce(Those::Receive, moderation(data)?))
+        }
+        VIRTIO_NET_CTRL_NOTF_COAL_VQ_SET => {
+            let (index, rest) = queue()?;
+            Some(Command::Coalesce(Those::One(index), moderation(rest)?))
+        }
+        VIRTIO_NET_CTRL_NOTF_COAL_VQ_GET => {
+            let (index, rest) = queue()?;
+            rest.is_empty().then_some(Command::Coalescing(index))
+        }
+        _ => None,
     }
 }
 
@@ -165,6 +198,25 @@ mod tests {
         assert_eq!(command(u32::MAX, 0, &[[2; 6]]), None);
         assert_eq!(command(0, u32::MAX / 6, &[[2; 6]]), None);
         assert_eq!(Command::from_bytes(&[1, 0, 0, 0, 0, 0]), None, "one table of two");
+    }
+
+    #[test]
+    fn interrupts_wait_in_all_queues_of_a_kind_or_in_one() {
+        let (numbers, moderation) = ([1, 0, 0, 0, 2, 0, 0, 0], Moderation { packets: 1, usecs: 2 });
+        for (head, expected) in [
+            (&[6, 0][..], Command::Coalesce(Those::Transmit, moderation)),
+            (&[6, 1], Command::Coalesce(Those::Receive, moderation)),
+            (&[6, 2, 3, 1, 0xff, 0xff], Command::Coalesce(Those::One(259), moderation)),
+        ] {
+            let bytes = [head, &numbers].concat();
+            assert_eq!(Command::from_bytes(&bytes), Some(expected));
+            assert_eq!(Command::from_bytes(&bytes[..bytes.len() - 1]), None);
+            assert_eq!(Command::from_bytes(&[&bytes[..], &[0]].concat()), None);
+        }
+        assert_eq!(Command::from_bytes(&[6, 3, 3, 1, 0xff, 0xff]), Some(Command::Coalescing(259)));
+        for bytes in [&[6, 3, 3, 1, 0][..], &[6, 3, 3, 1, 0, 0, 0], &[6, 4], &[6, 2, 0]] {
+            assert_eq!(Command::from_bytes(bytes), None, "{bytes:?}");
+        }
     }
 
     #[test]

@@ -17,6 +17,10 @@ pub(crate) const CTRL_MAC_ADDR: Features = set(&[VIRTIO_NET_F_CTRL_MAC_ADDR]);
 pub(crate) const GUEST_ANNOUNCE: Features = set(&[VIRTIO_NET_F_GUEST_ANNOUNCE]);
 /// The driver may turn off what the host leaves to it.
 pub(crate) const CTRL_GUEST_OFFLOADS: Features = set(&[VIRTIO_NET_F_CTRL_GUEST_OFFLOADS]);
+/// The driver may have interrupts wait for more to tell, …
+pub(crate) const NOTF_COAL: Features = set(&[VIRTIO_NET_F_NOTF_COAL]);
+/// … in each queue as long as it likes.
+pub(crate) const VQ_NOTF_COAL: Features = set(&[VIRTIO_NET_F_VQ_NOTF_COAL]);
 /// The host may leave a checksum to the driver.
 pub(crate) const GUEST_CSUM: Features = set(&[VIRTIO_NET_F_GUEST_CSUM]);
 /// There are several pairs of queues.
@@ -37,7 +41,9 @@ pub(crate) const FEATURES: Features = set(&[VIRTIO_NET_F_MAC, VIRTIO_NET_F_STATU
     .with(CTRL_RX_EXTRA)
     .with(CTRL_VLAN)
     .with(CTRL_MAC_ADDR)
-    .with(GUEST_ANNOUNCE);
+    .with(GUEST_ANNOUNCE)
+    .with(NOTF_COAL)
+    .with(VQ_NOTF_COAL);
 
 /// What the driver may leave to the host, see [`NetBackend::offloads`](crate::NetBackend::offloads).
 pub(crate) const HOST_OFFLOADS: Features = set(&[

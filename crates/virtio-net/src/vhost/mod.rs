@@ -12,18 +12,19 @@ use std::io;
 
 use cubie_virtio_core::Features;
 
-use crate::protocol::{CTRL_RX, CTRL_RX_EXTRA, CTRL_VLAN, MRG_RXBUF};
+use crate::protocol::{CTRL_RX, CTRL_RX_EXTRA, CTRL_VLAN, MRG_RXBUF, NOTF_COAL, VQ_NOTF_COAL};
 
 pub(crate) use handler::InKernel;
 pub(crate) use kernel::Vhost;
 pub(crate) use queue::{KernelQueue, Lent};
 
 /// What of `features` a driver is still offered when a kernel that has the features `kernel` moves the frames:
-/// it filters none.
+/// it filters none, and has no interrupt wait.
 pub(crate) fn offered(features: Features, kernel: Features) -> Features {
     let filters = CTRL_RX.with(CTRL_RX_EXTRA).with(CTRL_VLAN);
+    let coalescing = NOTF_COAL.with(VQ_NOTF_COAL);
     let unmerged = if kernel.has(MRG_RXBUF) { Features(0) } else { MRG_RXBUF };
-    Features(features.0 & !filters.with(unmerged).0)
+    Features(features.0 & !filters.with(coalescing).with(unmerged).0)
 }
 
 const DEVICE: &str = "/dev/vhost-net";
@@ -74,6 +75,15 @@ fn io_error(error: vhost::Error) -> io::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_the_kernel_does_not_do_is_not_offered() {
+        let all = Features(u64::MAX);
+        let left = offered(all, MRG_RXBUF);
+        let gone = [CTRL_RX, CTRL_RX_EXTRA, CTRL_VLAN, NOTF_COAL, VQ_NOTF_COAL];
+        assert_eq!(Features(!left.0), gone.into_iter().fold(Features(0), Features::with));
+        assert_eq!(offered(all, Features(0)).0, left.0 & !MRG_RXBUF.0);
+    }
 
     #[test]
     fn refusals_are_told_apart() {

@@ -32,6 +32,10 @@ impl Queue for Lent {
             Self::InReset(queue) => queue.state(),
         }
     }
+
+    fn in_reset(&self) -> bool {
+        matches!(self, Self::InReset(_))
+    }
 }
 
 /// A queue that the kernel knows all about.

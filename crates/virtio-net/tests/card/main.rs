@@ -1,5 +1,6 @@
 //! The card from outside: its queues by a driver without manners, its host ends by others than its own.
 
+mod coalescing;
 mod driver;
 mod filters;
 mod link;
