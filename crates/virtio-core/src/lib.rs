@@ -79,6 +79,8 @@
 mod clock;
 mod config;
 mod device;
+mod event_loop;
+mod handler;
 mod mmio;
 mod shared_memory;
 mod state;
@@ -91,6 +93,7 @@ pub use clock::{Clock, HostClock, Timer};
 pub use config::Config;
 pub use cubie_virtq::{Features, OnFault, QueueResources, QueueState, Virtqueue};
 pub use device::{DeviceId, Queues, StartError, VirtioDevice};
+pub use handler::{Handler, Source};
 pub use mmio::{
     DELAYABLE, INTERRUPT_ACK, Interface, MMIO_SIZE, MmioTransport, PLAIN_ACK, QUEUE_NOTIFY,
 };
@@ -100,4 +103,4 @@ pub use station::Station;
 pub use token_bucket::{RateLimit, TokenBucket};
 #[doc(hidden)]
 pub use worker::serve_at_start;
-pub use worker::{Handler, Running, Source, spawn};
+pub use worker::{Running, spawn};

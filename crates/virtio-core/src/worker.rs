@@ -1,59 +1,14 @@
-//! The data plane's thread. The only file that knows event-manager.
+//! The data plane's thread.
 
 use std::cell::Cell;
 use std::io;
-use std::os::fd::{AsRawFd, RawFd};
 use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 
-use event_manager::{
-    EventManager, EventOps, EventSet, Events, MutEventSubscriber, SubscriberId, SubscriberOps,
-};
 use vmm_sys_util::eventfd::EventFd;
 
-/// Token of the eventfd that ends the loop; a handler's own tokens are smaller.
-const STOP: u32 = u32::MAX;
-
-/// A file descriptor that a handler waits for. The handler keeps it open as long as it runs.
-#[derive(Clone, Copy, Debug)]
-pub struct Source {
-    fd: RawFd,
-    token: u32,
-    events: EventSet,
-}
-
-impl Source {
-    /// [`Handler::ready`] is called with `token` when there is something to read.
-    pub fn readable(fd: &(impl AsRawFd + ?Sized), token: u32) -> Self {
-        Self { fd: fd.as_raw_fd(), token, events: EventSet::IN }
-    }
-
-    /// [`Handler::ready`] is called with `token` when there is something to read, or room to write.
-    pub fn read_write(fd: &impl AsRawFd, token: u32) -> Self {
-        Self { fd: fd.as_raw_fd(), token, events: EventSet::IN | EventSet::OUT }
-    }
-
-    /// [`Handler::ready`] is called with `token` when there is room to write, or nobody reads any more.
-    pub fn writable(fd: &impl AsRawFd, token: u32) -> Self {
-        Self { fd: fd.as_raw_fd(), token, events: EventSet::OUT }
-    }
-}
-
-/// The data plane of a device: owns its queues and its host end while the device runs.
-pub trait Handler: Send + 'static {
-    /// What to wait for. Asked once, when the worker starts.
-    fn sources(&self) -> Vec<Source>;
-
-    /// All sources are waited for from now on. On the thread that starts the worker, before anything else: what
-    /// this does is done when the device has started.
-    fn begin(&mut self) {}
-
-    /// Source `token` is ready. Edge triggered: serve until there is no more, since another call comes
-    /// only with new events. Never waits for the guest, a person or the network: the device cannot be
-    /// stopped meanwhile. Called once for each source at the start, ready or not, for what was there
-    /// before.
-    fn ready(&mut self, token: u32);
-}
+use crate::Handler;
+use crate::event_loop::{Loop, serve_all};
 
 thread_local! {
     /// See [`serve_at_start`].
@@ -145,84 +100,10 @@ pub fn spawn<H: Handler>(name: &str, mut handler: H) -> Result<Running<H>, (io::
     }
 }
 
-/// What was there before the start.
-fn serve_all(handler: &mut impl Handler) {
-    for source in handler.sources() {
-        handler.ready(source.token);
-    }
-}
-
-struct Loop<H: Handler> {
-    manager: EventManager<Subscriber<H>>,
-    id: SubscriberId,
-}
-
-impl<H: Handler> Loop<H> {
-    /// Registers the handler's sources.
-    fn new(handler: H, stop: EventFd) -> Result<Self, (io::Error, H)> {
-        let mut manager = match EventManager::new() {
-            Ok(manager) => manager,
-            Err(error) => return Err((io::Error::other(error.to_string()), handler)),
-        };
-        let id = manager.add_subscriber(Subscriber { handler, stop, ended: false, refused: None });
-        let mut this = Self { manager, id };
-        match this.subscriber().refused.take() {
-            None => {
-                this.subscriber().handler.begin();
-                Ok(this)
-            }
-            Some(error) => Err((error, this.into_handler())),
-        }
-    }
-
-    fn run(mut self) -> H {
-        serve_all(&mut self.subscriber().handler);
-        while !self.subscriber().ended {
-            // Fails only on a bad epoll descriptor, which this value owns.
-            self.manager.run().expect("an event loop of our own");
-        }
-        self.into_handler()
-    }
-
-    fn subscriber(&mut self) -> &mut Subscriber<H> {
-        self.manager.subscriber_mut(self.id).expect("the only subscriber")
-    }
-
-    fn into_handler(mut self) -> H {
-        self.manager.remove_subscriber(self.id).expect("the only subscriber").handler
-    }
-}
-
-struct Subscriber<H> {
-    handler: H,
-    stop: EventFd,
-    ended: bool,
-    refused: Option<io::Error>,
-}
-
-impl<H: Handler> MutEventSubscriber for Subscriber<H> {
-    fn init(&mut self, ops: &mut EventOps<'_>) {
-        let stop = Source::readable(&self.stop, STOP);
-        for Source { fd, token, events } in self.handler.sources().into_iter().chain([stop]) {
-            let events = Events::with_data_raw(fd, token, events | EventSet::EDGE_TRIGGERED);
-            if let Err(error) = ops.add(events) {
-                self.refused = Some(io::Error::other(format!("cannot wait for a file: {error}")));
-            }
-        }
-    }
-
-    fn process(&mut self, events: Events, _ops: &mut EventOps<'_>) {
-        match events.data() {
-            STOP => self.ended = true,
-            _ if self.ended => {}
-            token => self.handler.ready(token),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Source;
     use std::fs::File;
     use std::sync::mpsc::{Sender, channel};
     use std::time::Duration;
