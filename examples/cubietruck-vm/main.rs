@@ -1,5 +1,7 @@
 //! A small VMM in the manner of LKVM: the crates of cubie, put together.
 
+#[cfg(target_arch = "aarch64")]
+mod card;
 mod cli;
 mod images;
 #[cfg(target_arch = "aarch64")]

@@ -3,9 +3,10 @@
 use anyhow::Context;
 use cubie::host_net::HostNet;
 use cubie::lkvm::{NetworkMode, NetworkOption, TapOption};
-use cubie::net::{Mac, Net, Tap, TapError};
+use cubie::net::{Null, Tap, TapError};
 use cubie::user_net::{Config, UserNet};
 
+use crate::card::CardPlan;
 use crate::cli::Cli;
 use crate::machine::Devices;
 
@@ -21,9 +22,39 @@ pub(crate) struct Networks {
     leads: Vec<HostNet>,
 }
 
+/// Makes a card for each network.
+pub(crate) fn add_networks(devices: &mut Devices, cli: &Cli) -> anyhow::Result<Networks> {
+    let default = [NetworkOption::of(NetworkMode::User(Config::default()))];
+    let options = if cli.network.is_empty() { &default[..] } else { &cli.network };
+    let mut networks = Networks::default();
+    for (index, network) in options.iter().enumerate() {
+        let mut plan = CardPlan::new(network, &cli.name)?;
+        let on = |what: &str| format!("{what} {index}");
+        devices.push(match &network.mode {
+            NetworkMode::None => continue,
+            NetworkMode::Tap(tap) => {
+                let taps = networks.open_tap(tap)?;
+                plan.mtu = Some(taps[0].mtu()?).filter(|mtu| *mtu != USUAL_MTU);
+                plan.vhost = tap.vhost;
+                let name = taps[0].name().to_owned();
+                plan.on(&name, taps)?
+            }
+            NetworkMode::User(config) => plan.on(&on("user"), vec![networks.open_user(config)?])?,
+            NetworkMode::Null => {
+                networks.said.push("card without a network".into());
+                plan.on(&on("null"), vec![Null::new()?])?
+            }
+        });
+        if let Some(capture) = &network.capture {
+            networks.said.push(format!("captured in {}", capture.path.display()));
+        }
+    }
+    Ok(networks)
+}
+
 impl Networks {
-    /// The cards' host end is `tap`, and what it leads to.
-    fn add_tap(&mut self, tap: &TapOption) -> anyhow::Result<Vec<Tap>> {
+    /// A tap, and what it leads to.
+    fn open_tap(&mut self, tap: &TapOption) -> anyhow::Result<Vec<Tap>> {
         let taps = open(tap)
             .map_err(|error| with_preparation(error, tap))
             .context("--network mode=tap,tapif=NAME")?;
@@ -37,37 +68,12 @@ impl Networks {
         Ok(taps)
     }
 
-    fn add_user(&mut self, config: &Config) -> anyhow::Result<UserNet> {
+    fn open_user(&mut self, config: &Config) -> anyhow::Result<UserNet> {
         let user = UserNet::new(config).context("--network mode=user")?;
         self.said.push("user network".into());
         self.said.extend(user.forwards().map(|forward| format!("hostfwd {forward}")));
         Ok(user)
     }
-}
-
-/// Makes a card for each network.
-pub(crate) fn add_networks(devices: &mut Devices, cli: &Cli) -> anyhow::Result<Networks> {
-    let default = [NetworkOption::of(NetworkMode::User(Config::default()))];
-    let options = if cli.network.is_empty() { &default[..] } else { &cli.network };
-    let mut networks = Networks::default();
-    for (index, network) in options.iter().enumerate() {
-        // Each card has what it is on in its address, so that VMs of one name differ on a bridge.
-        let mac =
-            |on: &str| network.mac.unwrap_or_else(|| Mac::made_from(&format!("{} {on}", cli.name)));
-        match &network.mode {
-            NetworkMode::None => {}
-            NetworkMode::Tap(tap) => {
-                let taps = networks.add_tap(tap)?;
-                let mac = mac(taps[0].name());
-                devices.push(Box::new(card(taps, mac, tap)?));
-            }
-            NetworkMode::User(config) => {
-                let user = networks.add_user(config)?;
-                devices.push(Box::new(Net::new(user, mac(&format!("user {index}")))));
-            }
-        }
-    }
-    Ok(networks)
 }
 
 /// Without a tap, what it would lead to has to be prepared as well.
@@ -87,19 +93,4 @@ fn open(tap: &TapOption) -> Result<Vec<Tap>, TapError> {
         1 => Ok(vec![Tap::open(tap.name.as_deref())?]),
         pairs => Tap::open_queues(tap.name.as_deref(), pairs),
     }
-}
-
-/// The guest learns the MTU of a tap that has an unusual one.
-fn card(taps: Vec<Tap>, mac: Mac, how: &TapOption) -> anyhow::Result<Net<Tap>> {
-    let mtu = taps[0].mtu()?;
-    let mut card = Net::with_pairs(taps, mac).context("--network mq=PAIRS")?;
-    if mtu != USUAL_MTU {
-        card = card.with_mtu(mtu)?;
-    }
-    if how.vhost
-        && let Err(error) = card.use_vhost()
-    {
-        eprintln!("cubietruck-vm: vhost=1: {error}; going on without");
-    }
-    Ok(card)
 }

@@ -1,5 +1,6 @@
 //! Networks.
 
+mod capture;
 mod mode;
 mod tap;
 mod user;
@@ -8,21 +9,25 @@ use std::str::FromStr;
 
 use crate::net::Mac;
 
+pub use capture::CaptureOption;
 pub use mode::NetworkMode;
 pub use tap::TapOption;
 
-/// A network: `mode=MODE` with its options, or `none`. All cards take `guest_mac=MAC`.
+/// A network: `mode=MODE` with its options, or `none`. All cards take `guest_mac=MAC` and
+/// `pcap=FILE[,snaplen=BYTES]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NetworkOption {
     /// What the card is on.
     pub mode: NetworkMode,
     /// The guest's address; one is made where none is given.
     pub mac: Option<Mac>,
+    /// What passes is written down.
+    pub capture: Option<CaptureOption>,
 }
 
 const KNOWN: &str = "mode=user with hostfwd=FORWARD, restrict, loopback=off; \
                      mode=tap with tapif=NAME, mq=PAIRS, vhost=0|1, bridge=NAME, nat, nat=SUBNET, \
-                     routed=ADDRESS; guest_mac=MAC, trans=mmio";
+                     routed=ADDRESS; mode=null; guest_mac=MAC, pcap=FILE, snaplen=BYTES, trans=mmio";
 
 impl FromStr for NetworkOption {
     type Err = String;
@@ -38,6 +43,7 @@ impl FromStr for NetworkOption {
         })?;
         let mut network = Self::of(mode);
         text.split(',').try_for_each(|option| network.set(option))?;
+        network.check()?;
         Ok(network)
     }
 }
@@ -45,7 +51,7 @@ impl FromStr for NetworkOption {
 impl NetworkOption {
     /// Without options.
     pub fn of(mode: NetworkMode) -> Self {
-        Self { mode, mac: None }
+        Self { mode, mac: None, capture: None }
     }
 
     fn set(&mut self, option: &str) -> Result<(), String> {
@@ -62,15 +68,31 @@ impl NetworkOption {
             ("guest_mac", Some(mac)) => {
                 self.mac = Some(mac.parse().map_err(|e| format!("guest_mac: {e}"))?);
             }
+            _ if CaptureOption::set(&mut self.capture, key, value)? => {}
             _ if self.mode.set(key, value)? => {}
             _ => {
                 return Err(match NetworkMode::whose(key, value) {
-                    Some(other) => format!("{key} is for mode={other}: leave out one of them"),
+                    Some(other) => {
+                        format!("{key} is for mode={other}, not for mode={}", self.mode.name())
+                    }
                     None => format!("unknown network option «{option}»: there are {KNOWN}"),
                 });
             }
         }
         Ok(())
+    }
+
+    /// Whether all options together make sense.
+    fn check(&self) -> Result<(), String> {
+        let Some(capture) = &self.capture else { return Ok(()) };
+        if matches!(&self.mode, NetworkMode::Tap(tap) if tap.vhost) {
+            return Err(
+                "with vhost=1 the kernel moves the frames, and pcap would see none: leave \
+                        out one of them"
+                    .into(),
+            );
+        }
+        capture.check()
     }
 }
 
@@ -117,6 +139,7 @@ mod tests {
             assert!(refusal(&format!("mode=user,{option}")).contains("for mode=tap"));
             assert!(refusal(&format!("mode=none,{option}")).contains("leave out"));
         }
+        assert!(refusal("mode=null,mq=2").contains("for mode=tap"));
         for option in ["hostfwd=tcp::8022-:22", "restrict", "loopback=off"] {
             assert!(refusal(&format!("mode=tap,{option}")).contains("for mode=user"));
             assert!(refusal(&format!("mode=none,{option}")).contains("leave out"));

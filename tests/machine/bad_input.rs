@@ -136,6 +136,10 @@ fn networks_that_cannot_be() {
     misunderstood("-n mode=none,tapif=tap0", &["--network", "leave out all else"]);
     misunderstood("-n mode=tap,colour=red", &["--network", "«colour=red»"]);
     refused("-n mode=tap,tapif=a-name-that-is-far-too-long", &["tapif"]);
+    misunderstood("-n mode=user,snaplen=96", &["--network", "pcap=FILE"]);
+    misunderstood("-n mode=tap,vhost=1,pcap=a", &["--network", "vhost=1", "leave out"]);
+    refused("-n mode=user,pcap=/", &["--network pcap=FILE", "directory"]);
+    refused("-n mode=user,pcap=/dev/full", &["--network pcap=FILE", "No space"]);
     let mut holder = hold_tap("cubiebusy");
     refused("-n mode=tap,tapif=cubiebusy", &["cubiebusy", "in use"]);
     let _ = holder.kill();

@@ -113,6 +113,21 @@ impl Segments<'_> {
         result
     }
 
+    /// Lends what is left to `body`, and then, with what that returned, once more to `look`, as if nothing had
+    /// been passed. Goes on behind what `body` has passed. For a backend that watches what another one reads or
+    /// writes: it allocates.
+    pub fn with_look<R>(
+        &mut self,
+        body: impl FnOnce(&mut Self) -> R,
+        look: impl FnOnce(&R, &mut Segments),
+    ) -> R {
+        let mut whole = Pieces::default();
+        whole.extend(self.0);
+        let result = body(self);
+        look(&result, &mut Segments(&mut whole));
+        result
+    }
+
     /// `writev`: the guest's bytes into `fd`, then goes on behind what it took.
     pub fn write_to(&mut self, fd: BorrowedFd<'_>) -> io::Result<usize> {
         let (iovecs, count) = self.batch();

@@ -11,13 +11,15 @@ pub enum NetworkMode {
     /// A tap: `[tapif=NAME][,mq=PAIRS][,vhost=0|1]`, and what it leads to: `bridge=NAME`, `nat[=SUBNET]` or
     /// `routed=ADDRESS`.
     Tap(TapOption),
+    /// A cable that goes nowhere.
+    Null,
     /// A network of its own, without privileges: `[hostfwd=FORWARD]…[,restrict][,loopback=off]`.
     User(Config),
 }
 
 impl NetworkMode {
     /// As they are called.
-    pub(super) const NAMES: [&str; 3] = ["user", "tap", "none"];
+    pub(super) const NAMES: [&str; 4] = ["user", "tap", "null", "none"];
 
     /// The mode of this name, without options.
     pub(super) fn named(name: &str) -> Option<Self> {
@@ -25,7 +27,17 @@ impl NetworkMode {
             "none" => Some(Self::None),
             "tap" => Some(Self::Tap(TapOption::default())),
             "user" => Some(Self::User(Config::default())),
+            "null" => Some(Self::Null),
             _ => None,
+        }
+    }
+
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Tap(_) => "tap",
+            Self::User(_) => "user",
+            Self::Null => "null",
         }
     }
 
@@ -34,7 +46,7 @@ impl NetworkMode {
         match self {
             Self::Tap(tap) => tap.set(key, value),
             Self::User(config) => user::set(config, key, value),
-            Self::None => Ok(false),
+            Self::None | Self::Null => Ok(false),
         }
     }
 
@@ -54,7 +66,7 @@ mod tests {
     #[test]
     fn modes_and_their_options_are_known_by_name() {
         for name in NetworkMode::NAMES {
-            assert!(NetworkMode::named(name).is_some(), "{name}");
+            assert_eq!(NetworkMode::named(name).map(|mode| mode.name()), Some(name));
         }
         assert_eq!(NetworkMode::named("pigeon"), None);
         assert_eq!(NetworkMode::whose("restrict", None), Some("user"));

@@ -1,5 +1,7 @@
 //! What a network card needs from the host, and host ends.
 
+mod capture;
+mod captured;
 mod loopback;
 mod null;
 mod tap;
@@ -13,6 +15,8 @@ use cubie_virtq::Segments;
 
 use crate::NetHeader;
 
+pub use capture::{Capture, CaptureError};
+pub use captured::Captured;
 pub use loopback::Loopback;
 pub use null::Null;
 pub use tap::{Tap, TapError};

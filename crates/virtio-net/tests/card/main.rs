@@ -1,6 +1,7 @@
 //! The card from outside: its queues by a driver without manners, its host ends by others than its own.
 
 mod coalescing;
+mod capture;
 mod driver;
 mod filters;
 mod link;

@@ -1,0 +1,58 @@
+//! A network card, whatever it is on.
+
+use anyhow::Context;
+use cubie::lkvm::NetworkOption;
+use cubie::net::{Capture, Captured, Mac, Net, NetBackend};
+use cubie::virtio::VirtioDevice;
+
+/// How a card is going to be.
+pub(crate) struct CardPlan<'a> {
+    mac: Option<Mac>,
+    /// The guest's name.
+    name: &'a str,
+    capture: Option<Capture>,
+    /// What the guest is told that a frame can carry, if it is not the usual.
+    pub(crate) mtu: Option<u16>,
+    /// The kernel moves the frames, if it can.
+    pub(crate) vhost: bool,
+}
+
+impl<'a> CardPlan<'a> {
+    /// A card as the options have it, in the guest `name`. Its file for frames is there from now on.
+    pub(crate) fn new(network: &NetworkOption, name: &'a str) -> anyhow::Result<Self> {
+        let capture = network.capture.as_ref();
+        let capture = capture.map(|file| Capture::with_snap_len(&file.path, file.snap_len));
+        let capture = capture.transpose().context("--network pcap=FILE")?;
+        Ok(Self { mac: network.mac, name, capture, mtu: None, vhost: false })
+    }
+
+    /// Makes the card, which is on something called `on`, with a pair of queues for each of `ends`.
+    pub(crate) fn on<B: NetBackend>(
+        mut self,
+        on: &str,
+        ends: Vec<B>,
+    ) -> anyhow::Result<Box<dyn VirtioDevice>> {
+        match self.capture.take() {
+            None => self.make(on, ends),
+            Some(capture) => {
+                let watched = ends.into_iter().map(|end| Captured::new(end, capture.clone()));
+                self.make(on, watched.collect())
+            }
+        }
+    }
+
+    fn make<B: NetBackend>(self, on: &str, ends: Vec<B>) -> anyhow::Result<Box<dyn VirtioDevice>> {
+        // What it is on is in the address, so that VMs of one name differ on a bridge.
+        let mac = self.mac.unwrap_or_else(|| Mac::made_from(&format!("{} {on}", self.name)));
+        let mut card = Net::with_pairs(ends, mac).context("--network mq=PAIRS")?;
+        if let Some(mtu) = self.mtu {
+            card = card.with_mtu(mtu)?;
+        }
+        if self.vhost
+            && let Err(error) = card.use_vhost()
+        {
+            eprintln!("cubietruck-vm: vhost=1: {error}; going on without");
+        }
+        Ok(Box::new(card))
+    }
+}
