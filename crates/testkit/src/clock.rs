@@ -1,12 +1,12 @@
 //! Time that only a test moves.
 
 use std::io;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use cubie_virtio_core::{Clock, Timer};
-use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
+use rustix::event::{EventfdFlags, eventfd};
 
 /// A clock that stands still until [`VirtualClock::advance`], for devices that wait: a test of an hour takes
 /// a moment. Clones are the same clock.
@@ -44,7 +44,7 @@ struct State {
 struct Alarm {
     at: Duration,
     /// Its handler may be gone.
-    event: Weak<EventFd>,
+    event: Weak<OwnedFd>,
 }
 
 impl VirtualClock {
@@ -109,7 +109,7 @@ impl State {
         for alarm in self.alarms.extract_if(.., |alarm| alarm.at <= now) {
             if let Some(event) = alarm.event.upgrade() {
                 // The counter cannot overflow by ones.
-                let _ = event.write(1);
+                let _ = rustix::io::write(event, &1u64.to_ne_bytes());
             }
         }
     }
@@ -118,18 +118,19 @@ impl State {
 #[derive(Debug)]
 struct VirtualTimer {
     clock: VirtualClock,
-    event: Arc<EventFd>,
+    event: Arc<OwnedFd>,
 }
 
 impl VirtualTimer {
     fn new(clock: &VirtualClock) -> io::Result<Self> {
-        Ok(Self { clock: clock.clone(), event: Arc::new(EventFd::new(EFD_NONBLOCK)?) })
+        let event = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        Ok(Self { clock: clock.clone(), event: Arc::new(event) })
     }
 }
 
-impl AsRawFd for VirtualTimer {
-    fn as_raw_fd(&self) -> RawFd {
-        self.event.as_raw_fd()
+impl AsFd for VirtualTimer {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.event.as_fd()
     }
 }
 
@@ -156,7 +157,12 @@ mod tests {
         let clock = VirtualClock::default();
         let [mut early, mut late] = [(); 2].map(|()| VirtualTimer::new(&clock).unwrap());
         let events = [&early, &late].map(|timer| timer.event.clone());
-        let rung = || [0, 1].map(|n| events[n].read().ok());
+        let rung = || {
+            [0, 1].map(|n| {
+                let mut count = [0; 8];
+                rustix::io::read(&events[n], &mut count).ok().map(|_| u64::from_ne_bytes(count))
+            })
+        };
         early.set(SECOND);
         late.set(2 * SECOND);
         assert_eq!((rung(), clock.next_timer()), ([None; 2], Some(SECOND)));

@@ -2,10 +2,13 @@
 
 use std::fmt::Debug;
 use std::io;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use vmm_sys_util::timerfd::TimerFd;
+use rustix::time::{
+    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create,
+    timerfd_settime,
+};
 
 /// A timer is never set further ahead: the kernel's time ends somewhere.
 const FARTHEST: Duration = Duration::from_secs(1 << 32);
@@ -25,11 +28,11 @@ pub trait Clock: Debug + Send + Sync + 'static {
     fn timer(&self) -> io::Result<Box<dyn Timer>>;
 }
 
-/// Wakes a handler at a time, as one of its sources: `Source::readable(&*timer, TOKEN)`.
+/// Wakes a handler at a time, as one of its sources: `Source::readable(&timer.as_fd(), TOKEN)`.
 ///
 /// Its descriptor becomes readable, for edge-triggered epoll, and need not be read. A handler may be woken
 /// for nothing, as by every source: it looks at the clock.
-pub trait Timer: AsRawFd + Debug + Send + 'static {
+pub trait Timer: AsFd + Debug + Send + 'static {
     /// Wakes when the clock says `at`, at once if it does already, and not at the time set before.
     fn set(&mut self, at: Duration);
 }
@@ -53,19 +56,26 @@ impl Clock for HostClock {
     }
 
     fn timer(&self) -> io::Result<Box<dyn Timer>> {
-        Ok(Box::new(HostTimer { clock: *self, timer: TimerFd::new()? }))
+        Ok(Box::new(HostTimer::new(*self)?))
     }
 }
 
 #[derive(Debug)]
 struct HostTimer {
     clock: HostClock,
-    timer: TimerFd,
+    timer: OwnedFd,
 }
 
-impl AsRawFd for HostTimer {
-    fn as_raw_fd(&self) -> RawFd {
-        self.timer.as_raw_fd()
+impl HostTimer {
+    fn new(clock: HostClock) -> io::Result<Self> {
+        let flags = TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK;
+        Ok(Self { clock, timer: timerfd_create(TimerfdClockId::Monotonic, flags)? })
+    }
+}
+
+impl AsFd for HostTimer {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.timer.as_fd()
     }
 }
 
@@ -75,7 +85,10 @@ impl Timer for HostTimer {
         let left = at.saturating_sub(self.clock.now());
         let left = left.clamp(Duration::from_nanos(1), FARTHEST);
         // Fails only for times that are none.
-        let _ = self.timer.reset(left, None);
+        if let Ok(it_value) = left.try_into() {
+            let once = Itimerspec { it_interval: Timespec::default(), it_value };
+            let _ = timerfd_settime(&self.timer, TimerfdTimerFlags::empty(), &once);
+        }
     }
 }
 
@@ -83,6 +96,8 @@ impl Timer for HostTimer {
 mod tests {
     use super::*;
     use crate::{Handler, Source, spawn};
+    use rustix::event::{PollFd, PollFlags, poll};
+    use rustix::time::timerfd_gettime;
     use std::sync::mpsc::{Sender, channel};
 
     const DEADLINE: Duration = Duration::from_secs(10);
@@ -96,7 +111,7 @@ mod tests {
 
     impl Handler for Ticking {
         fn sources(&self) -> Vec<Source> {
-            vec![Source::readable(&*self.timer, 0)]
+            vec![Source::readable(&self.timer.as_fd(), 0)]
         }
         fn ready(&mut self, _token: u32) {
             let now = self.clock.now();
@@ -124,10 +139,15 @@ mod tests {
     #[test]
     fn a_time_that_is_past_wakes_at_once_and_the_end_of_time_never() {
         let clock = HostClock::default();
-        let mut timer = TimerFd::new().map(|timer| HostTimer { clock, timer }).unwrap();
+        let mut timer = HostTimer::new(clock).unwrap();
+        let fires = |timer: &HostTimer, within: Duration| {
+            let within = within.try_into().unwrap();
+            poll(&mut [PollFd::new(&timer.timer, PollFlags::IN)], Some(&within)).unwrap() == 1
+        };
         timer.set(Duration::MAX);
-        assert!(timer.timer.is_armed().unwrap());
+        assert!(timerfd_gettime(&timer.timer).unwrap().it_value.tv_sec > 0, "it is set");
+        assert!(!fires(&timer, Duration::ZERO));
         timer.set(Duration::ZERO);
-        assert_eq!(timer.timer.wait().unwrap(), 1);
+        assert!(fires(&timer, DEADLINE));
     }
 }

@@ -1,6 +1,7 @@
 //! Interrupts of a pair that wait for more to tell, and the timer that ends their waiting.
 
 use std::io;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -36,7 +37,7 @@ impl Pacer {
 
     /// What wakes the handler, for [`Pacer::rang`].
     pub(crate) fn source(&self, token: u32) -> Source {
-        Source::readable(&*self.timer, token)
+        Source::readable(&self.timer.as_fd(), token)
     }
 
     /// From now on the driver wants this of the two queues. What has waited for too long by it, or is too much,

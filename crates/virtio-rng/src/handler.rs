@@ -39,7 +39,10 @@ impl<S: EntropySource> RngHandler<S> {
 
 impl<S: EntropySource> Handler for RngHandler<S> {
     fn sources(&self) -> Vec<Source> {
-        vec![Source::readable(self.queue.kick(), KICK), Source::readable(&*self.timer, TIMER)]
+        vec![
+            Source::readable(self.queue.kick(), KICK),
+            Source::readable(&self.timer.as_fd(), TIMER),
+        ]
     }
 
     fn ready(&mut self, _token: u32) {

@@ -1,7 +1,8 @@
 //! A random source that fails now and then.
 
 use std::io;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixDatagram;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -9,7 +10,6 @@ use std::time::Duration;
 use arbitrary::{Arbitrary, Unstructured};
 use cubie_virtio_core::{Clock, Timer};
 use cubie_virtio_rng::{EntropySource, MOST_BYTES, Rng};
-use vmm_sys_util::eventfd::EventFd;
 
 use super::rig::{Rig, Used, until_done};
 use super::{MOST_STEPS, Pieces, Rings, name};
@@ -72,17 +72,17 @@ impl Clock for Seconds {
     }
 
     fn timer(&self) -> io::Result<Box<dyn Timer>> {
-        Ok(Box::new(Never(EventFd::new(0)?)))
+        Ok(Box::new(Never(UnixDatagram::unbound()?)))
     }
 }
 
 /// A timer that wakes nobody: the next turn comes by itself.
 #[derive(Debug)]
-struct Never(EventFd);
+struct Never(UnixDatagram);
 
-impl AsRawFd for Never {
-    fn as_raw_fd(&self) -> RawFd {
-        self.0.as_raw_fd()
+impl AsFd for Never {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
     }
 }
 
