@@ -21,7 +21,7 @@ use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-pub use network::{CaptureOption, NetworkMode, NetworkOption, TapOption};
+pub use network::{CaptureOption, NetworkMode, NetworkOption, SocketOption, TapOption};
 
 /// A disk: `PATH[,ro]`.
 #[derive(Clone, Debug, PartialEq, Eq)]

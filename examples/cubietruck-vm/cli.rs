@@ -33,7 +33,8 @@ pub(crate) struct Cli {
     /// `mode=tap[,tapif=NAME][,mq=PAIRS][,vhost=1]` has PAIRS of queues, each with a thread, and with
     /// `vhost=1` the host's kernel moves the frames. A tap leads to a bridge of the host with
     /// `bridge=br0`, to a private network behind the host's address with `nat` or `nat=10.1.2.0/24`,
-    /// or to the guest's own address with `routed=10.1.2.3`. The cable of `mode=null` leads nowhere. Each
+    /// or to the guest's own address with `routed=10.1.2.3`. `mode=socket,socket=PATH[,listen]` leads to
+    /// another VM, to QEMU (`-netdev stream`) or to passt. The cable of `mode=null` leads nowhere. Each
     /// with `[,guest_mac=MAC]`, and with `[,pcap=FILE[,snaplen=BYTES]]` to have all frames in FILE, for
     /// Wireshark; or `none`.
     /// docs/networking.md has more

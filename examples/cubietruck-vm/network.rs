@@ -2,8 +2,8 @@
 
 use anyhow::Context;
 use cubie::host_net::HostNet;
-use cubie::lkvm::{NetworkMode, NetworkOption, TapOption};
-use cubie::net::{Null, Tap, TapError};
+use cubie::lkvm::{NetworkMode, NetworkOption, SocketOption, TapOption};
+use cubie::net::{Null, Socket, Tap, TapError};
 use cubie::user_net::{Config, UserNet};
 
 use crate::card::CardPlan;
@@ -40,6 +40,12 @@ pub(crate) fn add_networks(devices: &mut Devices, cli: &Cli) -> anyhow::Result<N
                 plan.on(&name, taps)?
             }
             NetworkMode::User(config) => plan.on(&on("user"), vec![networks.open_user(config)?])?,
+            NetworkMode::Socket(socket) => {
+                let end = networks.open_socket(socket)?;
+                // Two VMs that differ in nothing else have other addresses.
+                let on = format!("socket {}", if socket.listen { "listens" } else { "calls" });
+                plan.on(&on, vec![end])?
+            }
             NetworkMode::Null => {
                 networks.said.push("card without a network".into());
                 plan.on(&on("null"), vec![Null::new()?])?
@@ -66,6 +72,15 @@ impl Networks {
             self.leads.push(lead);
         }
         Ok(taps)
+    }
+
+    fn open_socket(&mut self, option: &SocketOption) -> anyhow::Result<Socket> {
+        let SocketOption { path, listen } = option;
+        let socket = if *listen { Socket::listen(path) } else { Socket::connect(path) };
+        let socket = socket.context("--network mode=socket")?;
+        let waiting = if socket.is_connected() { "" } else { ", whose other end is not there yet" };
+        self.said.push(format!("socket {}{waiting}", path.display()));
+        Ok(socket)
     }
 
     fn open_user(&mut self, config: &Config) -> anyhow::Result<UserNet> {

@@ -2,6 +2,7 @@
 
 mod capture;
 mod mode;
+mod socket;
 mod tap;
 mod user;
 
@@ -11,6 +12,7 @@ use crate::net::Mac;
 
 pub use capture::CaptureOption;
 pub use mode::NetworkMode;
+pub use socket::SocketOption;
 pub use tap::TapOption;
 
 /// A network: `mode=MODE` with its options, or `none`. All cards take `guest_mac=MAC` and
@@ -27,7 +29,7 @@ pub struct NetworkOption {
 
 const KNOWN: &str = "mode=user with hostfwd=FORWARD, restrict, loopback=off; \
                      mode=tap with tapif=NAME, mq=PAIRS, vhost=0|1, bridge=NAME, nat, nat=SUBNET, \
-                     routed=ADDRESS; mode=null; guest_mac=MAC, pcap=FILE, snaplen=BYTES, trans=mmio";
+                     routed=ADDRESS; mode=socket with socket=PATH, listen; mode=null; guest_mac=MAC, pcap=FILE, snaplen=BYTES, trans=mmio";
 
 impl FromStr for NetworkOption {
     type Err = String;
@@ -84,6 +86,7 @@ impl NetworkOption {
 
     /// Whether all options together make sense.
     fn check(&self) -> Result<(), String> {
+        self.mode.check()?;
         let Some(capture) = &self.capture else { return Ok(()) };
         if matches!(&self.mode, NetworkMode::Tap(tap) if tap.vhost) {
             return Err(

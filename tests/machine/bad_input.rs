@@ -140,6 +140,9 @@ fn networks_that_cannot_be() {
     misunderstood("-n mode=tap,vhost=1,pcap=a", &["--network", "vhost=1", "leave out"]);
     refused("-n mode=user,pcap=/", &["--network pcap=FILE", "directory"]);
     refused("-n mode=user,pcap=/dev/full", &["--network pcap=FILE", "No space"]);
+    misunderstood("-n mode=socket,listen", &["--network", "socket=PATH"]);
+    refused("-n mode=socket,socket=/dev/null", &["--network mode=socket", "is no socket"]);
+    refused("-n mode=socket,socket=/no/such", &["--network mode=socket", "No such file"]);
     let mut holder = hold_tap("cubiebusy");
     refused("-n mode=tap,tapif=cubiebusy", &["cubiebusy", "in use"]);
     let _ = holder.kill();

@@ -4,6 +4,7 @@
 //! (`cargo xtask test`). Their independent other end is the guest: Debian's kernel and its drivers.
 #![cfg(target_arch = "aarch64")]
 
+mod backends;
 mod bad_input;
 mod boot;
 mod coalescing;

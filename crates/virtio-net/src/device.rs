@@ -72,7 +72,7 @@ impl<B: NetBackend> Net<B> {
         }
     }
 
-    fn of(backends: Vec<B>, mac: Mac) -> Self {
+    fn of(mut backends: Vec<B>, mac: Mac) -> Self {
         let pairs = backends.len();
         let config = Config::new(protocol::config::config(mac, pairs as u16));
         let common = |of: fn(&B) -> Features| backends.iter().map(of).reduce(Features::and);
@@ -83,12 +83,14 @@ impl<B: NetBackend> Net<B> {
             some => some.with(CTRL_GUEST_OFFLOADS),
         };
         let several = if pairs > 1 { MQ } else { Features(0) };
+        let link = Link::new(config.clone());
+        backends.iter_mut().for_each(|end| end.plugged(&link));
         Self {
             mac,
             features: FEATURES.with(consistent(host)).with(guest).with(several),
             mtu: None,
             queue_sizes: vec![QUEUE_SIZE; protocol::control(pairs) + 1],
-            link: Link::new(config.clone()),
+            link,
             counters: Counters::new(pairs),
             clock: Arc::new(HostClock::default()),
             rings: Features(u64::MAX),

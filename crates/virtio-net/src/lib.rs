@@ -8,7 +8,8 @@
 //! * [`Net::with_pairs`]: a card with several pairs, each with a thread and a host end of its own.
 //! * [`Net::use_vhost`]: the host's kernel serves the queues of a card on taps, and this process none.
 //! * [`NetBackend`]: the host's end of the cable, to be implemented by anybody. There are [`Tap`] for
-//!   the host's network, [`Loopback`] for tests and closed circles, and [`Null`] for benchmarks: a cable that goes nowhere.
+//!   the host's network, [`Socket`] for another program (QEMU, passt, another VM), [`Loopback`] for tests and
+//!   closed circles, and [`Null`] for benchmarks: a cable that goes nowhere.
 //! * [`Captured`]: any of them, with its frames in a file for Wireshark ([`Capture`]).
 //! * [`NetHeader`]: what precedes a frame, and says what is still to be done to it: a checksum, or
 //!   segments. The card checks it in both directions, so that a host end and a guest see what was
@@ -72,7 +73,8 @@ mod vhost;
 mod workers;
 
 pub use backend::{
-    Capture, CaptureError, Captured, Loopback, NetBackend, Null, Received, Tap, TapError,
+    Capture, CaptureError, Captured, Loopback, NetBackend, Null, Received, Socket, SocketError,
+    Tap, TapError,
 };
 pub use counters::{Counters, Drops, Traffic};
 pub use device::{MtuError, Net, PairsError};

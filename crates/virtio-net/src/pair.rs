@@ -133,6 +133,7 @@ impl<B: NetBackend> Handler for PairHandler<B> {
             TRANSMIT_KICK => self.transmit(),
             TIMER => self.pacer.iter_mut().for_each(Pacer::rang),
             _ => {
+                self.backend.ready();
                 self.receive();
                 if self.transmitter.is_waiting() {
                     self.transmit();

@@ -28,6 +28,26 @@ impl Segments<'_> {
         Ok(())
     }
 
+    /// Sends `header`, then all that is left, into a stream socket, without waiting: as many bytes as have a
+    /// place there. Returns how many those are, with those of the header, and goes on behind them.
+    pub fn send_stream(&mut self, header: &[u8], fd: BorrowedFd<'_>) -> io::Result<usize> {
+        // `sendmsg` only reads what the iovec points to.
+        let header = piece(header.as_ptr().cast_mut(), header.len());
+        let sent = self.framed(header, None, |iovecs, count| {
+            // SAFETY: all fields are numbers or pointers, for which zero is a value.
+            let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+            message.msg_iov = iovecs.cast_mut();
+            message.msg_iovlen = count as _;
+            // Whose other end is gone is an error here, and no signal.
+            let flags = libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT;
+            // SAFETY: the header is borrowed for the call, the other iovecs are live guest memory; the kernel
+            // only reads them.
+            unsafe { libc::sendmsg(fd.as_raw_fd(), &raw const message, flags) }
+        })?;
+        self.consume(sent.saturating_sub(header.iov_len));
+        Ok(sent)
+    }
+
     /// `readv` of one packet: its first bytes into `header`, the others into the guest. Returns how
     /// many others; `None` for a packet that is shorter than its header or longer than the room. It is
     /// lost then, since a tap and a datagram socket cut what does not fit, and nothing is passed over.

@@ -1,6 +1,6 @@
 //! What a card is on.
 
-use super::{TapOption, user};
+use super::{SocketOption, TapOption, user};
 use crate::user_net::Config;
 
 /// What a card is on: `mode=…`, with the options that are of this mode alone.
@@ -13,13 +13,15 @@ pub enum NetworkMode {
     Tap(TapOption),
     /// A cable that goes nowhere.
     Null,
+    /// A stream socket to another program: `socket=PATH[,listen]`.
+    Socket(SocketOption),
     /// A network of its own, without privileges: `[hostfwd=FORWARD]…[,restrict][,loopback=off]`.
     User(Config),
 }
 
 impl NetworkMode {
     /// As they are called.
-    pub(super) const NAMES: [&str; 4] = ["user", "tap", "null", "none"];
+    pub(super) const NAMES: [&str; 5] = ["user", "tap", "socket", "null", "none"];
 
     /// The mode of this name, without options.
     pub(super) fn named(name: &str) -> Option<Self> {
@@ -27,6 +29,7 @@ impl NetworkMode {
             "none" => Some(Self::None),
             "tap" => Some(Self::Tap(TapOption::default())),
             "user" => Some(Self::User(Config::default())),
+            "socket" => Some(Self::Socket(SocketOption::default())),
             "null" => Some(Self::Null),
             _ => None,
         }
@@ -37,6 +40,7 @@ impl NetworkMode {
             Self::None => "none",
             Self::Tap(_) => "tap",
             Self::User(_) => "user",
+            Self::Socket(_) => "socket",
             Self::Null => "null",
         }
     }
@@ -46,7 +50,16 @@ impl NetworkMode {
         match self {
             Self::Tap(tap) => tap.set(key, value),
             Self::User(config) => user::set(config, key, value),
+            Self::Socket(socket) => socket.set(key, value),
             Self::None | Self::Null => Ok(false),
+        }
+    }
+
+    /// Whether the options of this mode make sense together.
+    pub(super) fn check(&self) -> Result<(), String> {
+        match self {
+            Self::Socket(socket) => socket.check(),
+            _ => Ok(()),
         }
     }
 

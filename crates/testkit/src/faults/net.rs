@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::BorrowedFd;
 
 use cubie_virtio_core::Features;
-use cubie_virtio_net::{NetBackend, NetHeader, Received};
+use cubie_virtio_net::{Link, NetBackend, NetHeader, Received};
 use cubie_virtq::Segments;
 use rustix::event::epoll::EventFlags;
 
@@ -36,6 +36,14 @@ impl<B: NetBackend> NetBackend for Faulty<B> {
     fn ready_fd(&self) -> BorrowedFd<'_> {
         let events = EventFlags::IN | EventFlags::OUT;
         self.input.join(&self.faults, Some(self.inner.ready_fd()), events)
+    }
+
+    fn ready(&mut self) {
+        self.inner.ready();
+    }
+
+    fn plugged(&mut self, link: &Link) {
+        self.inner.plugged(link);
     }
 
     fn offloads(&self) -> Features {

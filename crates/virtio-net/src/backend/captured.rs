@@ -8,7 +8,7 @@ use cubie_virtq::Segments;
 
 use super::capture::Direction;
 use super::{Capture, NetBackend, Received};
-use crate::NetHeader;
+use crate::{Link, NetHeader};
 
 /// A host end whose frames are written to a file ([`Capture`]) as they pass in both directions.
 ///
@@ -58,6 +58,14 @@ impl<B: NetBackend> NetBackend for Captured<B> {
 
     fn ready_fd(&self) -> BorrowedFd<'_> {
         self.end.ready_fd()
+    }
+
+    fn ready(&mut self) {
+        self.end.ready();
+    }
+
+    fn plugged(&mut self, link: &Link) {
+        self.end.plugged(link);
     }
 
     fn offloads(&self) -> Features {

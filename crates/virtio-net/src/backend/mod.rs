@@ -4,6 +4,7 @@ mod capture;
 mod captured;
 mod loopback;
 mod null;
+mod socket;
 mod tap;
 
 use std::fs::File;
@@ -13,12 +14,13 @@ use std::os::fd::BorrowedFd;
 use cubie_virtio_core::Features;
 use cubie_virtq::Segments;
 
-use crate::NetHeader;
+use crate::{Link, NetHeader};
 
 pub use capture::{Capture, CaptureError};
 pub use captured::Captured;
 pub use loopback::Loopback;
 pub use null::Null;
+pub use socket::{Socket, SocketError};
 pub use tap::{Tap, TapError};
 
 /// What became of a [`NetBackend::recv`].
@@ -50,6 +52,16 @@ pub trait NetBackend: Send + 'static {
     /// Becomes readable when there is a frame to receive, and writable when there is room for one to
     /// send. Any new event will do, such as a write to an eventfd for either.
     fn ready_fd(&self) -> BorrowedFd<'_>;
+
+    /// Something has happened at [`NetBackend::ready_fd`]: for what is to be done also while the guest neither
+    /// sends nor has room. Called before frames are asked for or sent, and once at each start of the card.
+    fn ready(&mut self) {}
+
+    /// It is the end of a card's cable from now on. An end that comes and goes by itself says so to the guest
+    /// by the card's `link`.
+    fn plugged(&mut self, link: &Link) {
+        let _ = link;
+    }
 
     /// What it can do to frames that it sends, as features that the driver is offered: checksums
     /// (`VIRTIO_NET_F_CSUM`) and segmentation (`VIRTIO_NET_F_HOST_…`). Others are ignored, and so are those

@@ -10,4 +10,6 @@ mod null;
 mod offloads;
 mod packets;
 mod pairs;
+mod qemu;
+mod socket;
 mod stranger;
