@@ -74,6 +74,8 @@
 //! 4. Requests that take longer are kept ([`Serve::Later`]) and completed by [`Virtqueue::push`] and
 //!    [`Virtqueue::signal`].
 //! 5. A driver that wants fewer interrupts has them wait for more to tell: [`Virtqueue::hold_interrupts`].
+//!    Likewise a device that looks at its ring by itself for a while does without kicks:
+//!    [`Virtqueue::want_kicks`].
 //! 6. [`Virtqueue::remap`] when the guest's memory map changes.
 //! 7. [`Virtqueue::state`] when nothing is in flight, and the value is dropped.
 //!

@@ -219,6 +219,10 @@ impl PackedRing {
         }
     }
 
+    pub(crate) fn silence_kicks(&mut self) {
+        self.ask(VRING_PACKED_EVENT_FLAG_DISABLE << 16);
+    }
+
     #[inline]
     fn ask(&mut self, wish: u32) {
         if self.asked.replace(wish) != Some(wish) {

@@ -1,7 +1,8 @@
 //! The queue that a device holds.
 
+mod notifications;
+
 use std::io;
-use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use cubie_vm_irq::Interrupt;
@@ -36,7 +37,7 @@ pub enum Serve {
 /// Why [`Virtqueue::drain`] came back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Drained {
-    /// No chain is left; the driver will kick with the next one.
+    /// No chain is left; the driver will kick with the next one, if it is wanted to.
     Empty,
     /// The closure said [`Serve::Stop`]; the driver was told not to kick.
     Stopped,
@@ -58,6 +59,8 @@ pub struct Virtqueue {
     chains: Chains,
     error: Option<QueueError>,
     hold: Hold,
+    /// The device looks at the ring by itself.
+    polled: bool,
     idle: bool,
     index: u16,
     kick: EventFd,
@@ -74,7 +77,7 @@ impl Virtqueue {
         let mut memory = Translator::new(memory);
         let ring = Ring::new(&params, state, features, &mut memory)?;
         let chains = Chains::new(params.size, features, memory);
-        let (error, hold, idle) = (None, Hold::default(), false);
+        let (error, hold, polled, idle) = (None, Hold::default(), false, false);
         Ok(Self {
             ring,
             params,
@@ -82,6 +85,7 @@ impl Virtqueue {
             chains,
             error,
             hold,
+            polled,
             idle,
             index,
             kick,
@@ -184,29 +188,10 @@ impl Virtqueue {
         })
     }
 
-    /// Tells the driver that kicks are not needed, until [`Virtqueue::look_again`].
-    #[inline]
-    pub(crate) fn disable_kicks(&mut self) {
-        self.ring.disable_kicks();
-    }
-
     /// Gives back the chain that [`Virtqueue::pop`] returned last, and then those before it, from the last to
     /// the first: it will be the next one again.
     pub fn unpop(&mut self, chain: Chain) {
         either!(&mut self.ring, ring => self.chains.give_back(ring, chain));
-    }
-
-    /// Asks the driver to kick with its next chain. True when one is there already.
-    #[inline]
-    #[must_use]
-    pub fn look_again(&mut self) -> bool {
-        if self.error.is_some() {
-            return false;
-        }
-        self.ring.enable_kicks().unwrap_or_else(|error| {
-            self.latch(error);
-            false
-        })
     }
 
     /// Completes a chain, of whose writable bytes the first `written` were written. The driver learns
@@ -215,53 +200,6 @@ impl Virtqueue {
     #[inline]
     pub fn push(&mut self, chain: Chain, written: u32) {
         either!(&mut self.ring, ring => self.chains.put(ring, chain, written));
-    }
-
-    /// Publishes what was completed, and interrupts the driver if it wants to know; unless
-    /// [`Virtqueue::hold_interrupts`] has it wait.
-    #[inline]
-    pub fn signal(&mut self) {
-        let completed = either!(&mut self.ring, ring => self.chains.flush(ring));
-        if completed == 0 {
-            return;
-        }
-        self.ring.publish();
-        let half = self.params.size.div_ceil(2);
-        if !self.hold.keeps(completed) || self.ring.unsignalled() >= half {
-            self.tell();
-        }
-    }
-
-    /// Interrupts the driver, if it wants to know of what was published since it was told last.
-    #[inline]
-    pub fn tell(&mut self) {
-        self.hold.tell();
-        if self.ring.wants_interrupt() {
-            self.interrupt.trigger();
-        }
-    }
-
-    /// From now on has the driver told only when it was not told of `until` completions, or of half of its
-    /// ring: it is not to run dry. Those of one [`Room::push`](crate::Room::push) are one. The driver sees
-    /// what is completed as before, when it looks. `None` for at once, as at the beginning.
-    ///
-    /// What then waits has to be told by [`Virtqueue::tell`] some day, and before the queue stops:
-    /// `hold_interrupts(None)` does.
-    pub fn hold_interrupts(&mut self, until: Option<NonZeroU32>) {
-        if self.hold.change(until) && self.untold().is_some() {
-            self.tell();
-        }
-    }
-
-    /// Whether an interrupt waits for more to tell: a number, which is another one for the next that does.
-    #[inline]
-    pub fn untold(&self) -> Option<u32> {
-        self.hold.waiting()
-    }
-
-    /// So many of the chains that were pushed last are one completion.
-    pub(crate) fn count_as_one(&mut self, chains: usize) {
-        self.chains.count_as_one(chains as u32);
     }
 
     /// The memory map has changed: looks the ring and all further buffers up in `memory`. Chains in

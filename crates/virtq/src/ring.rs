@@ -109,6 +109,11 @@ impl Ring {
     pub(crate) fn disable_kicks(&mut self) {
         either!(self, ring => ring.disable_kicks());
     }
+
+    /// The same, also when a kick was asked for with the next chain.
+    pub(crate) fn silence_kicks(&mut self) {
+        either!(self, ring => ring.silence_kicks());
+    }
 }
 
 /// True when `event` is among the entries from `old` up to but not including `new`

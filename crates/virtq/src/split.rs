@@ -210,8 +210,7 @@ impl SplitRing {
     #[inline]
     pub(crate) fn enable_kicks(&mut self) -> Result<bool, QueueError> {
         if self.event_idx {
-            let slot = ENTRIES + USED_SIZE * usize::from(self.size());
-            self.used.store16(slot, self.next_avail.get(), Ordering::Relaxed);
+            self.ask_for(self.next_avail.get());
         } else {
             self.used.store16(FLAGS, 0, Ordering::Relaxed);
         }
@@ -225,6 +224,21 @@ impl SplitRing {
         if !self.event_idx {
             self.used.store16(FLAGS, VRING_USED_F_NO_NOTIFY as u16, Ordering::Relaxed);
         }
+    }
+
+    pub(crate) fn silence_kicks(&mut self) {
+        self.disable_kicks();
+        if self.event_idx {
+            // The driver has passed it already.
+            self.ask_for(self.next_avail.get().wrapping_sub(1));
+        }
+    }
+
+    /// Asks for a kick with this chain.
+    #[inline]
+    fn ask_for(&self, avail: u16) {
+        let slot = ENTRIES + USED_SIZE * usize::from(self.size());
+        self.used.store16(slot, avail, Ordering::Relaxed);
     }
 }
 

@@ -7,6 +7,7 @@ mod hand;
 mod held;
 mod idle;
 mod in_order;
+mod kicks;
 mod packed;
 mod packed_hostile;
 mod packets;

@@ -1,0 +1,90 @@
+//! Kicks and interrupts: who tells whom, and when.
+
+use std::num::NonZeroU32;
+
+use super::Virtqueue;
+use crate::ring::{AnyRing, either};
+
+impl Virtqueue {
+    /// Tells the driver that kicks are not needed, until [`Virtqueue::look_again`].
+    #[inline]
+    pub(crate) fn disable_kicks(&mut self) {
+        self.ring.disable_kicks();
+    }
+
+    /// Asks the driver to kick with its next chain, if it is wanted to. True when one is there already.
+    #[inline]
+    #[must_use]
+    pub fn look_again(&mut self) -> bool {
+        if self.error.is_some() {
+            return false;
+        }
+        let more = match self.polled {
+            true => either!(&mut self.ring, ring => ring.peek()).map(|next| next.is_some()),
+            false => self.ring.enable_kicks(),
+        };
+        more.unwrap_or_else(|error| {
+            self.latch(error);
+            false
+        })
+    }
+
+    /// Whether the driver is to kick: not while the device looks at the ring by itself again and again, by
+    /// [`Virtqueue::look_again`], with other events between the looks. The driver may kick all the same.
+    ///
+    /// When it is wanted to again, it is told so by the next [`Virtqueue::drain`] or
+    /// [`Virtqueue::look_again`], which also finds what has come meanwhile: one has to follow.
+    pub fn want_kicks(&mut self, wanted: bool) {
+        self.polled = !wanted;
+        if self.polled {
+            self.ring.silence_kicks();
+        }
+    }
+
+    /// Publishes what was completed, and interrupts the driver if it wants to know; unless
+    /// [`Virtqueue::hold_interrupts`] has it wait.
+    #[inline]
+    pub fn signal(&mut self) {
+        let completed = either!(&mut self.ring, ring => self.chains.flush(ring));
+        if completed == 0 {
+            return;
+        }
+        self.ring.publish();
+        let half = self.params.size.div_ceil(2);
+        if !self.hold.keeps(completed) || self.ring.unsignalled() >= half {
+            self.tell();
+        }
+    }
+
+    /// Interrupts the driver, if it wants to know of what was published since it was told last.
+    #[inline]
+    pub fn tell(&mut self) {
+        self.hold.tell();
+        if self.ring.wants_interrupt() {
+            self.interrupt.trigger();
+        }
+    }
+
+    /// From now on has the driver told only when it was not told of `until` completions, or of half of its
+    /// ring: it is not to run dry. Those of one [`Room::push`](crate::Room::push) are one. The driver sees
+    /// what is completed as before, when it looks. `None` for at once, as at the beginning.
+    ///
+    /// What then waits has to be told by [`Virtqueue::tell`] some day, and before the queue stops:
+    /// `hold_interrupts(None)` does.
+    pub fn hold_interrupts(&mut self, until: Option<NonZeroU32>) {
+        if self.hold.change(until) && self.untold().is_some() {
+            self.tell();
+        }
+    }
+
+    /// Whether an interrupt waits for more to tell: a number, which is another one for the next that does.
+    #[inline]
+    pub fn untold(&self) -> Option<u32> {
+        self.hold.waiting()
+    }
+
+    /// So many of the chains that were pushed last are one completion.
+    pub(crate) fn count_as_one(&mut self, chains: usize) {
+        self.chains.count_as_one(chains as u32);
+    }
+}
