@@ -1,5 +1,7 @@
 //! A network card, whatever it is on.
 
+use std::time::Duration;
+
 use anyhow::Context;
 use cubie::lkvm::NetworkOption;
 use cubie::net::{Capture, Captured, Mac, Net, NetBackend};
@@ -15,6 +17,8 @@ pub(crate) struct CardPlan<'a> {
     pub(crate) mtu: Option<u16>,
     /// The kernel moves the frames, if it can.
     pub(crate) vhost: bool,
+    /// For how long its threads look for frames by themselves.
+    pub(crate) poll: Option<Duration>,
 }
 
 impl<'a> CardPlan<'a> {
@@ -23,7 +27,7 @@ impl<'a> CardPlan<'a> {
         let capture = network.capture.as_ref();
         let capture = capture.map(|file| Capture::with_snap_len(&file.path, file.snap_len));
         let capture = capture.transpose().context("--network pcap=FILE")?;
-        Ok(Self { mac: network.mac, name, capture, mtu: None, vhost: false })
+        Ok(Self { mac: network.mac, name, capture, mtu: None, vhost: false, poll: None })
     }
 
     /// Makes the card, which is on something called `on`, with a pair of queues for each of `ends`.
@@ -47,6 +51,9 @@ impl<'a> CardPlan<'a> {
         let mut card = Net::with_pairs(ends, mac).context("--network mq=PAIRS")?;
         if let Some(mtu) = self.mtu {
             card = card.with_mtu(mtu)?;
+        }
+        if let Some(most) = self.poll {
+            card = card.with_polling(most);
         }
         if self.vhost
             && let Err(error) = card.use_vhost()

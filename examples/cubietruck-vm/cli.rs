@@ -30,8 +30,9 @@ pub(crate) struct Cli {
 
     /// Network, may be given several times [default: mode=user]:
     /// `mode=user[,hostfwd=tcp:127.0.0.1:8022-:22][,restrict][,loopback=off]` needs no root;
-    /// `mode=tap[,tapif=NAME][,mq=PAIRS][,vhost=1]` has PAIRS of queues, each with a thread, and with
-    /// `vhost=1` the host's kernel moves the frames. A tap leads to a bridge of the host with
+    /// `mode=tap[,tapif=NAME][,mq=PAIRS][,vhost=1][,poll=USECS]` has PAIRS of queues, each with a thread;
+    /// with `vhost=1` the host's kernel moves the frames, with `poll=50` a thread looks for more of them by
+    /// itself for up to 50 microseconds before it sleeps. A tap leads to a bridge of the host with
     /// `bridge=br0`, to a private network behind the host's address with `nat` or `nat=10.1.2.0/24`,
     /// or to the guest's own address with `routed=10.1.2.3`. `mode=socket,socket=PATH[,listen]` leads to
     /// another VM, to QEMU (`-netdev stream`) or to passt. The cable of `mode=null` leads nowhere. Each

@@ -35,7 +35,7 @@ pub(crate) fn add_networks(devices: &mut Devices, cli: &Cli) -> anyhow::Result<N
             NetworkMode::Tap(tap) => {
                 let taps = networks.open_tap(tap)?;
                 plan.mtu = Some(taps[0].mtu()?).filter(|mtu| *mtu != USUAL_MTU);
-                plan.vhost = tap.vhost;
+                (plan.vhost, plan.poll) = (tap.vhost, tap.poll);
                 let name = taps[0].name().to_owned();
                 plan.on(&name, taps)?
             }

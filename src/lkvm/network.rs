@@ -28,7 +28,7 @@ pub struct NetworkOption {
 }
 
 const KNOWN: &str = "mode=user with hostfwd=FORWARD, restrict, loopback=off; \
-                     mode=tap with tapif=NAME, mq=PAIRS, vhost=0|1, bridge=NAME, nat, nat=SUBNET, \
+                     mode=tap with tapif=NAME, mq=PAIRS, vhost=0|1, poll=USECS, bridge=NAME, nat, nat=SUBNET, \
                      routed=ADDRESS; mode=socket with socket=PATH, listen; mode=null; guest_mac=MAC, pcap=FILE, snaplen=BYTES, trans=mmio";
 
 impl FromStr for NetworkOption {
@@ -138,7 +138,9 @@ mod tests {
         for mq in ["0", "257", "-1", ""] {
             assert!(refusal(&format!("mode=tap,mq={mq}")).contains("1 to 256"));
         }
-        for option in ["tapif=x", "mq=1", "vhost=0", "bridge=br0", "nat", "routed=10.1.2.3"] {
+        for option in
+            ["tapif=x", "mq=1", "vhost=0", "poll=50", "bridge=br0", "nat", "routed=10.1.2.3"]
+        {
             assert!(refusal(&format!("mode=user,{option}")).contains("for mode=tap"));
             assert!(refusal(&format!("mode=none,{option}")).contains("leave out"));
         }

@@ -7,7 +7,7 @@ use event_manager::{
 };
 use vmm_sys_util::eventfd::EventFd;
 
-use crate::{Handler, Source};
+use crate::{Handler, Idle, Source};
 
 /// Token of the eventfd that ends the loop; a handler's own tokens are smaller.
 const STOP: u32 = u32::MAX;
@@ -46,8 +46,12 @@ impl<H: Handler> Loop<H> {
     pub(crate) fn run(mut self) -> H {
         serve_all(&mut self.subscriber().handler);
         while !self.subscriber().ended {
+            let milliseconds = match self.subscriber().handler.idle() {
+                Idle::Sleep => -1,
+                Idle::Look => 0,
+            };
             // Fails only on a bad epoll descriptor, which this value owns.
-            self.manager.run().expect("an event loop of our own");
+            self.manager.run_with_timeout(milliseconds).expect("an event loop of our own");
         }
         self.into_handler()
     }

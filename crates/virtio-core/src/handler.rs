@@ -44,4 +44,19 @@ pub trait Handler: Send + 'static {
     /// stopped meanwhile. Called once for each source at the start, ready or not, for what was there
     /// before.
     fn ready(&mut self, token: u32);
+
+    /// All that was ready is served: may the worker sleep? A handler that looks by itself for a while longer
+    /// does so here, a moment at a time: its sources, and whoever stops it, wait meanwhile.
+    fn idle(&mut self) -> Idle {
+        Idle::Sleep
+    }
+}
+
+/// What a worker does that has nothing to do, see [`Handler::idle`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Idle {
+    /// It waits until a source is ready.
+    Sleep,
+    /// It serves the sources that are ready, waits for none, and asks again.
+    Look,
 }

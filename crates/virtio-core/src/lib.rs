@@ -93,7 +93,7 @@ pub use clock::{Clock, HostClock, Timer};
 pub use config::Config;
 pub use cubie_virtq::{Features, OnFault, QueueResources, QueueState, Virtqueue};
 pub use device::{DeviceId, Queues, StartError, VirtioDevice};
-pub use handler::{Handler, Source};
+pub use handler::{Handler, Idle, Source};
 pub use mmio::{
     DELAYABLE, INTERRUPT_ACK, Interface, MMIO_SIZE, MmioTransport, PLAIN_ACK, QUEUE_NOTIFY,
 };

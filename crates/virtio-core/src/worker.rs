@@ -103,7 +103,7 @@ pub fn spawn<H: Handler>(name: &str, mut handler: H) -> Result<Running<H>, (io::
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Source;
+    use crate::{Idle, Source};
     use std::fs::File;
     use std::sync::mpsc::{Sender, channel};
     use std::time::Duration;
@@ -172,6 +172,43 @@ mod tests {
         let handler = Begins(EventFd::new(0).unwrap(), sender);
         let _running = spawn("begins", handler).map_err(|(e, _)| e).unwrap();
         assert_eq!(told.try_recv(), Ok(thread::current().id()));
+    }
+
+    #[test]
+    fn a_worker_that_looks_by_itself_serves_its_sources_sleeps_when_it_likes_and_stops_at_once() {
+        struct Looks {
+            echo: Echo,
+            looks: Sender<u32>,
+            /// Before it sleeps.
+            left: u32,
+        }
+        impl Handler for Looks {
+            fn sources(&self) -> Vec<Source> {
+                self.echo.sources()
+            }
+            fn ready(&mut self, token: u32) {
+                self.echo.ready(token);
+            }
+            fn idle(&mut self) -> Idle {
+                // Nobody listens any more at the end.
+                let _ = self.looks.send(self.left);
+                self.left = self.left.saturating_sub(1);
+                if self.left > 0 { Idle::Look } else { Idle::Sleep }
+            }
+        }
+        for left in [3, u32::MAX] {
+            let ((echo, input, told), (looks, looked)) = (echo(), channel());
+            let running = spawn("looks", Looks { echo, looks, left }).map_err(|(e, _)| e).unwrap();
+            for n in (0..3).map(|n| left - n) {
+                assert_eq!(looked.recv_timeout(DEADLINE), Ok(n));
+            }
+            if left == 3 {
+                assert!(looked.recv_timeout(Duration::from_millis(20)).is_err(), "it sleeps");
+            }
+            input.write(5).unwrap();
+            assert_eq!(told.recv_timeout(DEADLINE), Ok(5));
+            assert_eq!(running.stop().echo.served, 5);
+        }
     }
 
     #[test]

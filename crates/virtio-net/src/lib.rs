@@ -25,6 +25,8 @@
 //!    room. With MRG_RXBUF it is read straight into as many buffers as it needs; what there is no buffer
 //!    for yet is kept meanwhile. One that cannot be right, does not fit or is not wanted is dropped and
 //!    counted, and nothing else is.
+//!    A pair may look for the next ones by itself before it sleeps ([`Net::with_polling`]): the guest need
+//!    not kick then.
 //! 4. The driver commands how many pairs it wants to use, what it takes over from the host, and which
 //!    frames it wants to hear of. The control queue's worker posts that on a board before all pairs,
 //!    rings their bells, and answers when each has said that it acts by it: no lock and no question on
@@ -64,6 +66,7 @@ mod mac;
 mod pacer;
 mod pair;
 mod parts;
+mod poller;
 mod protocol;
 mod receive;
 mod saved;

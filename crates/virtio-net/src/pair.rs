@@ -1,12 +1,17 @@
 //! Data plane: one pair of queues between kick and interrupt.
 
+use std::hint::spin_loop;
 use std::sync::Arc;
+use std::time::Duration;
 
-use cubie_virtio_core::{Clock, Features, Handler, QueueState, Source, StartError, Virtqueue};
+use cubie_virtio_core::{
+    Clock, Features, Handler, Idle, QueueState, Source, StartError, Virtqueue,
+};
 
 use crate::board::Seat;
 use crate::pacer::Pacer;
 use crate::parts::Pair;
+use crate::poller::Poller;
 use crate::protocol::{NOTF_COAL, VQ_NOTF_COAL};
 use crate::receive::Receiver;
 use crate::transmit::Transmitter;
@@ -19,6 +24,9 @@ const TRANSMIT_KICK: u32 = 2;
 const HOST: u32 = 3;
 const TIMER: u32 = 4;
 
+/// Looks at the rings between two at the sources: together a microsecond or so.
+const LOOKS: usize = 32;
+
 /// What a pair has in common with its card.
 #[derive(Clone, Debug)]
 pub(crate) struct Card {
@@ -29,6 +37,8 @@ pub(crate) struct Card {
     pub(crate) link: Link,
     pub(crate) counters: Counters,
     pub(crate) clock: Arc<dyn Clock>,
+    /// For how long a pair looks by itself before it sleeps, at most.
+    pub(crate) polling: Option<Duration>,
 }
 
 /// Serves one pair of queues.
@@ -39,6 +49,8 @@ pub(crate) struct PairHandler<B> {
     transmitter: Transmitter,
     /// If the driver may have interrupts wait.
     pacer: Option<Pacer>,
+    /// If it looks by itself.
+    poller: Option<Poller>,
     seat: Seat,
     /// What the host end was told that it may leave to the driver; an earlier driver's is not known here.
     offloads: Option<Features>,
@@ -61,10 +73,11 @@ impl<B: NetBackend> HostEnd for B {
 
     fn serve(self, (pair, pacer): Self::Ready, seat: Seat, card: Card) -> PairHandler<B> {
         let filter = seat.settings().filter;
+        let poller = card.polling.map(|most| Poller::new(card.clock.clone(), most));
         let receiver = Receiver::new(pair.receive, filter, card.clone(), seat.pair());
         let transmitter = Transmitter::new(pair.transmit, card, seat.pair());
         let (backend, offloads, active) = (self, None, false);
-        PairHandler { backend, receiver, transmitter, pacer, seat, offloads, active }
+        PairHandler { backend, receiver, transmitter, pacer, poller, seat, offloads, active }
     }
 
     fn park(server: PairHandler<B>) -> (Self, [(u16, QueueState); 2]) {
@@ -76,7 +89,7 @@ impl<B: NetBackend> HostEnd for B {
 impl<B: NetBackend> PairHandler<B> {
     /// Acts by what is posted from now on.
     fn obey(&mut self) {
-        let Self { backend, receiver, transmitter, pacer, seat, offloads, active } = self;
+        let Self { backend, receiver, transmitter, pacer, seat, offloads, active, .. } = self;
         seat.obey(|settings| {
             *active = seat.pair() < settings.pairs;
             backend.set_active(*active)?;
@@ -102,6 +115,38 @@ impl<B: NetBackend> PairHandler<B> {
 
     fn transmit(&mut self) {
         self.transmitter.transmit(&mut self.backend, self.active);
+    }
+}
+
+impl<B: NetBackend> PairHandler<B> {
+    /// Sees to interrupts that wait.
+    fn pace(&mut self) {
+        if let Some(pacer) = &mut self.pacer {
+            pacer.look([self.receiver.queue_mut(), self.transmitter.queue_mut()]);
+        }
+    }
+
+    fn want_kicks(&mut self, wanted: bool) {
+        for queue in [self.receiver.queue_mut(), self.transmitter.queue_mut()] {
+            queue.want_kicks(wanted);
+        }
+    }
+
+    /// Serves what the driver has made available, without a kick. `false` if there was nothing.
+    fn look(&mut self) -> bool {
+        let Self { receiver, transmitter, active, .. } = self;
+        let sends = !transmitter.is_waiting() && transmitter.queue_mut().look_again();
+        let receives = *active && receiver.is_waiting() && receiver.queue_mut().look_again();
+        if sends {
+            self.transmit();
+        }
+        if receives {
+            self.receive();
+        }
+        if sends || receives {
+            self.pace();
+        }
+        sends || receives
     }
 }
 
@@ -140,8 +185,39 @@ impl<B: NetBackend> Handler for PairHandler<B> {
                 }
             }
         }
-        if let Some(pacer) = &mut self.pacer {
-            pacer.look([self.receiver.queue_mut(), self.transmitter.queue_mut()]);
+        self.pace();
+        if matches!(token, RECEIVE_KICK | TRANSMIT_KICK | HOST)
+            && let Some(poller) = &mut self.poller
+        {
+            poller.worked();
         }
+    }
+
+    fn idle(&mut self) -> Idle {
+        let Some(poller) = &mut self.poller else { return Idle::Sleep };
+        let (goes_on, looked) = (poller.goes_on(), poller.looks);
+        poller.looks = goes_on;
+        if goes_on != looked {
+            self.want_kicks(!goes_on);
+        }
+        if goes_on {
+            let found = (0..LOOKS).any(|_| {
+                self.look() || {
+                    spin_loop();
+                    false
+                }
+            });
+            if found && let Some(poller) = &mut self.poller {
+                poller.worked();
+            }
+            return Idle::Look;
+        }
+        if looked {
+            // What has come meanwhile is served now, and what comes from here on kicks.
+            self.receive();
+            self.transmit();
+            self.pace();
+        }
+        Idle::Sleep
     }
 }

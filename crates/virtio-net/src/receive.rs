@@ -72,6 +72,11 @@ impl Receiver {
         &mut self.queue
     }
 
+    /// Whether frames wait until the driver has more buffers.
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.held.is_some() || self.room.is_empty()
+    }
+
     /// Frames go into the guest's buffers as long as there are both.
     pub(crate) fn receive(&mut self, backend: &mut impl NetBackend) {
         for _ in 0..MOST_BATCHES {

@@ -13,3 +13,13 @@ mod several_pairs {
         Box::new(Net::with_pairs(ends, Mac::made_from("test")).unwrap())
     });
 }
+
+/// A card that looks for frames by itself.
+mod polling {
+    use super::*;
+
+    cubie_testkit::hostile!(|| {
+        let net = Net::new(Loopback::new().unwrap(), Mac::made_from("test"));
+        Box::new(net.with_polling(std::time::Duration::from_micros(50)))
+    });
+}

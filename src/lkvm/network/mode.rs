@@ -8,7 +8,7 @@ use crate::user_net::Config;
 pub enum NetworkMode {
     /// There is no card.
     None,
-    /// A tap: `[tapif=NAME][,mq=PAIRS][,vhost=0|1]`, and what it leads to: `bridge=NAME`, `nat[=SUBNET]` or
+    /// A tap: `[tapif=NAME][,mq=PAIRS][,vhost=0|1][,poll=USECS]`, and what it leads to: `bridge=NAME`, `nat[=SUBNET]` or
     /// `routed=ADDRESS`.
     Tap(TapOption),
     /// A cable that goes nowhere.
@@ -59,6 +59,7 @@ impl NetworkMode {
     pub(super) fn check(&self) -> Result<(), String> {
         match self {
             Self::Socket(socket) => socket.check(),
+            Self::Tap(tap) => tap.check(),
             _ => Ok(()),
         }
     }

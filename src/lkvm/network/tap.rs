@@ -1,5 +1,7 @@
 //! Options of `mode=tap`.
 
+use std::time::Duration;
+
 use crate::host_net::HostSide;
 
 /// A tap, and how it is served.
@@ -11,6 +13,8 @@ pub struct TapOption {
     pub pairs: usize,
     /// The kernel serves the queues (vhost-net).
     pub vhost: bool,
+    /// For how long each thread looks for frames by itself before it sleeps, if it does.
+    pub poll: Option<Duration>,
     /// What it leads to, if the person does not see to that.
     pub side: Option<HostSide>,
 }
@@ -18,7 +22,7 @@ pub struct TapOption {
 impl Default for TapOption {
     /// Made, with one pair of queues that this process serves.
     fn default() -> Self {
-        Self { name: None, pairs: 1, vhost: false, side: None }
+        Self { name: None, pairs: 1, vhost: false, poll: None, side: None }
     }
 }
 
@@ -33,6 +37,11 @@ impl TapOption {
             }
             ("vhost", Some("0")) => self.vhost = false,
             ("vhost", Some("1")) => self.vhost = true,
+            ("poll", Some(usecs)) => {
+                let usecs = usecs.parse().ok().filter(|usecs| (1..=10_000).contains(usecs));
+                let usecs = usecs.ok_or("poll: give 1 to 10000 microseconds, such as 50")?;
+                self.poll = Some(Duration::from_micros(usecs));
+            }
             _ => match host_side(key, value)? {
                 Some(side) if self.side.is_none() => self.side = Some(side),
                 Some(_) => return Err("bridge, nat and routed exclude each other: give one".into()),
@@ -40,6 +49,18 @@ impl TapOption {
             },
         }
         Ok(true)
+    }
+
+    /// Whether all of them make sense together.
+    pub(super) fn check(&self) -> Result<(), String> {
+        if self.vhost && self.poll.is_some() {
+            return Err(
+                "with vhost=1 the kernel moves the frames, and poll would find none: leave \
+                        out one of them"
+                    .into(),
+            );
+        }
+        Ok(())
     }
 }
 
@@ -81,6 +102,17 @@ mod tests {
         assert_eq!(served(""), (1, false));
         assert_eq!(served("vhost=1,mq=4"), (4, true));
         assert_eq!(served("vhost=0"), (1, false));
+    }
+
+    #[test]
+    fn a_tap_is_looked_at_for_so_many_microseconds() {
+        assert_eq!(tap("poll=50").poll, Some(Duration::from_micros(50)));
+        assert_eq!((tap("").poll, tap("poll=50").check()), (None, Ok(())));
+        for poll in ["0", "10001", "-1", "50us", ""] {
+            let error = TapOption::default().set("poll", Some(poll)).unwrap_err();
+            assert!(error.contains("1 to 10000 microseconds"), "{error}");
+        }
+        assert!(tap("poll=50,vhost=1").check().unwrap_err().contains("leave out one"));
     }
 
     #[test]

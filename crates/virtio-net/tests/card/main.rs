@@ -1,7 +1,7 @@
 //! The card from outside: its queues by a driver without manners, its host ends by others than its own.
 
-mod coalescing;
 mod capture;
+mod coalescing;
 mod driver;
 mod filters;
 mod link;
@@ -10,6 +10,7 @@ mod null;
 mod offloads;
 mod packets;
 mod pairs;
+mod polling;
 mod qemu;
 mod socket;
 mod stranger;
