@@ -9,7 +9,7 @@ use cubie::virtio::VirtioDevice;
 
 /// How a card is going to be.
 pub(crate) struct CardPlan<'a> {
-    mac: Option<Mac>,
+    pub(crate) mac: Option<Mac>,
     /// The guest's name.
     name: &'a str,
     capture: Option<Capture>,
@@ -30,6 +30,11 @@ impl<'a> CardPlan<'a> {
         Ok(Self { mac: network.mac, name, capture, mtu: None, vhost: false, poll: None })
     }
 
+    /// The address of a card that is on something called `on`: VMs of one name differ on a bridge.
+    pub(crate) fn mac_on(&self, on: &str) -> Mac {
+        self.mac.unwrap_or_else(|| Mac::made_from(&format!("{} {on}", self.name)))
+    }
+
     /// Makes the card, which is on something called `on`, with a pair of queues for each of `ends`.
     pub(crate) fn on<B: NetBackend>(
         mut self,
@@ -46,9 +51,7 @@ impl<'a> CardPlan<'a> {
     }
 
     fn make<B: NetBackend>(self, on: &str, ends: Vec<B>) -> anyhow::Result<Box<dyn VirtioDevice>> {
-        // What it is on is in the address, so that VMs of one name differ on a bridge.
-        let mac = self.mac.unwrap_or_else(|| Mac::made_from(&format!("{} {on}", self.name)));
-        let mut card = Net::with_pairs(ends, mac).context("--network mq=PAIRS")?;
+        let mut card = Net::with_pairs(ends, self.mac_on(on)).context("--network mq=PAIRS")?;
         if let Some(mtu) = self.mtu {
             card = card.with_mtu(mtu)?;
         }

@@ -34,7 +34,8 @@ pub(crate) struct Cli {
     /// with `vhost=1` the host's kernel moves the frames, with `poll=50` a thread looks for more of them by
     /// itself for up to 50 microseconds before it sleeps. A tap leads to a bridge of the host with
     /// `bridge=br0`, to a private network behind the host's address with `nat` or `nat=10.1.2.0/24`,
-    /// or to the guest's own address with `routed=10.1.2.3`. `mode=socket,socket=PATH[,listen]` leads to
+    /// or to the guest's own address with `routed=10.1.2.3`; `macvtap=eth0` shares a card of the
+    /// host's instead. `mode=socket,socket=PATH[,listen]` leads to
     /// another VM, to QEMU (`-netdev stream`) or to passt. The cable of `mode=null` leads nowhere. Each
     /// with `[,guest_mac=MAC]`, and with `[,pcap=FILE[,snaplen=BYTES]]` to have all frames in FILE, for
     /// Wireshark; or `none`.

@@ -1,9 +1,9 @@
 //! The network cards that the options ask for.
 
 use anyhow::Context;
-use cubie::host_net::HostNet;
+use cubie::host_net::{HostNet, Macvtap};
 use cubie::lkvm::{NetworkMode, NetworkOption, SocketOption, TapOption};
-use cubie::net::{Null, Socket, Tap, TapError};
+use cubie::net::{Mac, Null, Socket, Tap, TapError};
 use cubie::user_net::{Config, UserNet};
 
 use crate::card::CardPlan;
@@ -20,6 +20,8 @@ pub(crate) struct Networks {
     pub(crate) said: Vec<String>,
     /// What taps lead to, as long as this is there.
     leads: Vec<HostNet>,
+    /// Taps on cards of the host's, likewise.
+    macvtaps: Vec<Macvtap>,
 }
 
 /// Makes a card for each network.
@@ -33,7 +35,8 @@ pub(crate) fn add_networks(devices: &mut Devices, cli: &Cli) -> anyhow::Result<N
         devices.push(match &network.mode {
             NetworkMode::None => continue,
             NetworkMode::Tap(tap) => {
-                let taps = networks.open_tap(tap)?;
+                let taps = networks.open_tap(tap, |name| plan.mac_on(name))?;
+                plan.mac = plan.mac.or(taps[0].mac());
                 plan.mtu = Some(taps[0].mtu()?).filter(|mtu| *mtu != USUAL_MTU);
                 (plan.vhost, plan.poll) = (tap.vhost, tap.poll);
                 let name = taps[0].name().to_owned();
@@ -59,9 +62,21 @@ pub(crate) fn add_networks(devices: &mut Devices, cli: &Cli) -> anyhow::Result<N
 }
 
 impl Networks {
-    /// A tap, and what it leads to.
-    fn open_tap(&mut self, tap: &TapOption) -> anyhow::Result<Vec<Tap>> {
-        let taps = open(tap)
+    /// A tap, and what it leads to. One on a card of the host's gets the guest's address.
+    fn open_tap(
+        &mut self,
+        tap: &TapOption,
+        mac: impl FnOnce(&str) -> Mac,
+    ) -> anyhow::Result<Vec<Tap>> {
+        if let Some(parent) = &tap.macvtap {
+            let made = Macvtap::make(parent, |name| mac(name).bytes());
+            let made = made.context("--network mode=tap,macvtap=CARD")?;
+            self.said.push(made.to_string());
+            let taps = open(Some(made.name()), tap.pairs);
+            self.macvtaps.push(made);
+            return taps.context("--network mode=tap,macvtap=CARD");
+        }
+        let taps = open(tap.name.as_deref(), tap.pairs)
             .map_err(|error| with_preparation(error, tap))
             .context("--network mode=tap,tapif=NAME")?;
         let name = taps[0].name();
@@ -103,9 +118,9 @@ fn with_preparation(error: TapError, tap: &TapOption) -> anyhow::Error {
 }
 
 /// One end for each pair of queues. A tap that somebody has made for one queue stays one.
-fn open(tap: &TapOption) -> Result<Vec<Tap>, TapError> {
-    match tap.pairs {
-        1 => Ok(vec![Tap::open(tap.name.as_deref())?]),
-        pairs => Tap::open_queues(tap.name.as_deref(), pairs),
+fn open(name: Option<&str>, pairs: usize) -> Result<Vec<Tap>, TapError> {
+    match pairs {
+        1 => Ok(vec![Tap::open(name)?]),
+        pairs => Tap::open_queues(name, pairs),
     }
 }

@@ -28,7 +28,7 @@ pub struct NetworkOption {
 }
 
 const KNOWN: &str = "mode=user with hostfwd=FORWARD, restrict, loopback=off; \
-                     mode=tap with tapif=NAME, mq=PAIRS, vhost=0|1, poll=USECS, bridge=NAME, nat, nat=SUBNET, \
+                     mode=tap with tapif=NAME, macvtap=CARD, mq=PAIRS, vhost=0|1, poll=USECS, bridge=NAME, nat, nat=SUBNET, \
                      routed=ADDRESS; mode=socket with socket=PATH, listen; mode=null; guest_mac=MAC, pcap=FILE, snaplen=BYTES, trans=mmio";
 
 impl FromStr for NetworkOption {

@@ -53,6 +53,9 @@ fn taps_that_lead_nowhere() {
     refused(&network("nat=10.1.2.3/24"), &["--network mode=tap", "like 10.1.2.0/24"]);
     refused(&network("routed=10.0.2.15"), &["--network mode=tap", "10.0.2.15", "eth0"]);
     refused(&network("routed=127.0.0.1"), &["--network mode=tap", "127.0.0.1"]);
+    refused(&network("macvtap=no-card"), &["--network mode=tap,macvtap", "interface no-card"]);
+    refused(&network("macvtap=lo"), &["--network mode=tap,macvtap", "macvtap"]);
+    misunderstood(&network("macvtap=eth0,nat"), &["--network", "leave out"]);
     misunderstood(&network("nat,bridge=br0"), &["--network", "exclude each other"]);
 }
 

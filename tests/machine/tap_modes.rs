@@ -126,6 +126,26 @@ fn a_private_guest_asks_for_an_address_and_reaches_the_world() {
 }
 
 #[test]
+fn a_guest_shares_a_card_of_the_hosts_and_reaches_its_network() {
+    let before = state();
+    let world = World::new();
+    let probe =
+        "ip link add link uplink name probe type macvtap && ip link delete probe && echo yes";
+    if !host(&format!("({probe}) 2>/dev/null || true")).contains("yes") {
+        return eprintln!("skipped: the host's kernel has no macvtap");
+    }
+    let guest = Ipv4Addr::new(192, 0, 2, 9);
+    let mut vm = Vm::boot(ARM64, "-n mode=tap,macvtap=uplink");
+    vm.run(&format!("ip addr add {guest}/24 dev eth0 && ip link set eth0 up"));
+    vm.run(&format!("ping -q -c 3 {WORLD}"));
+    world.sh(&format!("ping -q -c 3 {guest}"));
+    assert_eq!(world.is_asked_by(&mut vm), guest);
+    vm.power_off();
+    drop(world);
+    assert_eq!(state(), before);
+}
+
+#[test]
 fn a_routed_guest_has_its_own_address_in_the_world() {
     let before = state();
     let world = World::new();

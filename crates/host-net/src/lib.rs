@@ -14,6 +14,9 @@
 //! With the last two, a table of nftables also lets nothing out that does not come from the guest's own network or
 //! address, nor to 169.254.0.0/16, where clouds tell a machine its secrets.
 //!
+//! A [`Macvtap`] is a tap of another kind, which is made here and leads to the network of one of the host's cards by
+//! itself.
+//!
 //! # Life of a network
 //!
 //! 1. *Set up.* One at a time, in one network namespace: what killed programs have left is cleared away, what
@@ -28,7 +31,7 @@
 //! What is ours has `cubie-host-net/N` in its alias (`ip link`), and N is a Unix socket of the process that has
 //! made it: nobody else can have the name meanwhile, and the kernel frees it however the process ends. Nothing
 //! without such a mark, or with that of a living process, is touched, a tap with that of a living process is refused,
-//! and a bridge is only deleted if it is called `cubie-natN` too. The tables of nftables belong to the sockets that
+//! and a bridge or a macvtap is only deleted if it is called `cubie-natN` or `cubie-macvtapN` too. The tables of nftables belong to the sockets that
 //! have made them and vanish with them. That forwarding was off is remembered by a further name of the loopback
 //! interface, `cubie-forwarding-was-off`; that the host took no redirects, by `cubie-redirects-were-off`.
 //!
@@ -80,6 +83,7 @@ mod firewall;
 mod forwarding;
 mod host_net;
 mod ipv6;
+mod macvtap;
 mod nat;
 mod preparation;
 mod public_bridge;
@@ -94,4 +98,5 @@ pub use error::HostNetError;
 pub use host_net::HostNet;
 /// A network of IPv4 addresses, such as `10.9.8.0/24`.
 pub use ipnet::Ipv4Net;
+pub use macvtap::Macvtap;
 pub use side::HostSide;

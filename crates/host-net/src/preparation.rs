@@ -10,6 +10,7 @@ use crate::routed::GATEWAY;
 
 /// A name that nothing made by us has.
 const PRIVATE: &str = "natbr0";
+const TAP: &str = "macvtap0";
 
 pub(crate) fn bridge(tap: &str, bridge: &str) -> Vec<String> {
     vec![format!("ip link set {tap} master {bridge} up")]
@@ -51,6 +52,15 @@ pub(crate) fn routed(tap: &str, guest: Ipv4Addr) -> Vec<String> {
     ];
     commands.extend(confined("routed", tap, guest.into()));
     commands
+}
+
+pub(crate) fn macvtap(parent: &str, mac: [u8; 6]) -> Vec<String> {
+    let mac = mac.map(|byte| format!("{byte:02x}")).join(":");
+    vec![
+        format!("ip link add link {parent} name {TAP} address {mac} type macvtap mode bridge"),
+        format!("ip link set {TAP} up"),
+        format!("chown $USER /dev/tap$(cat /sys/class/net/{TAP}/ifindex)"),
+    ]
 }
 
 /// Nothing leaves `interface` but from `inside`, nor for where clouds tell a machine its secrets.

@@ -22,6 +22,10 @@ const DELETE_PROPERTY: u16 = 109;
 /// The header of an attribute: its length, itself included, and its kind.
 const NO_ALIAS: [[u8; 2]; 2] = [4u16.to_ne_bytes(), libc::IFLA_IFALIAS.to_ne_bytes()];
 
+/// The mode of a macvtap, in the data of its kind: `IFLA_INFO_DATA`, `IFLA_MACVLAN_MODE` and
+/// `MACVLAN_MODE_BRIDGE` of linux/if_link.h, which the kernel's own description of rtnetlink leaves out.
+const AS_BRIDGE: ([[u16; 2]; 2], u32) = ([[12, 2], [8, 1]], 4);
+
 /// An interface, as far as it matters here.
 #[derive(Clone, Debug)]
 pub(crate) struct Link {
@@ -30,6 +34,7 @@ pub(crate) struct Link {
     pub(crate) is_bridge: bool,
     /// A tap, or a cable in its place (veth).
     pub(crate) is_tap: bool,
+    pub(crate) is_macvtap: bool,
     /// The index of what it is part of.
     pub(crate) master: Option<u32>,
     /// A line that people and programs write to it.
@@ -65,6 +70,7 @@ impl Rtnetlink {
                 index: header.ifi_index.cast_unsigned(),
                 name: text(attributes.get_ifname()),
                 is_bridge: kind == Ok(c"bridge"),
+                is_macvtap: kind == Ok(c"macvtap"),
                 is_tap: is_ethernet && (kind == Ok(c"tun") || kind == Ok(c"veth")),
                 master: attributes.get_master().ok().filter(|&index| index != 0),
                 alias: text(attributes.get_ifalias()),
@@ -84,6 +90,19 @@ impl Rtnetlink {
         let mut request = request.op_newlink_do(&Ifinfomsg::new());
         let attributes = request.encode().push_ifname_bytes(name.as_bytes()).push_address(&mac);
         attributes.nested_linkinfo().push_kind(c"bridge");
+        self.done(&request)
+    }
+
+    /// Makes a macvtap on the interface `below`, whose guests hear each other.
+    pub(crate) fn make_macvtap(&mut self, name: &str, below: u32, mac: [u8; 6]) -> io::Result<()> {
+        let request = rt_link::Request::new().set_create().set_excl();
+        let mut request = request.op_newlink_do(&Ifinfomsg::new());
+        let attributes = request.encode().push_ifname_bytes(name.as_bytes()).push_address(&mac);
+        let mut kind = attributes.push_link(below).nested_linkinfo().push_kind(c"macvtap");
+        let (headers, mode) = AS_BRIDGE;
+        let headers = headers.as_flattened().iter().flat_map(|half| half.to_ne_bytes());
+        kind.as_vec_mut().extend(headers.chain(mode.to_ne_bytes()));
+        drop(kind);
         self.done(&request)
     }
 

@@ -7,6 +7,7 @@ use crate::HostNetError;
 use crate::claim::Claim;
 use crate::forwarding::Forwarding;
 use crate::ipv6;
+use crate::macvtap;
 use crate::nat::bridge_name;
 use crate::routed::GATEWAY;
 use crate::rtnetlink::{LONGEST_ALIAS, Link, Rtnetlink};
@@ -219,10 +220,12 @@ impl<'a> Mark<'a> {
     }
 }
 
-/// A bridge with a mark and the name that goes with it was made; anything else was there, or goes by itself,
+/// A bridge or a macvtap with a mark and the name that goes with it was made; anything else was there, or goes by itself,
 /// and lends itself only.
 fn clear(rtnetlink: &mut Rtnetlink, link: &Link, mark: &Mark<'_>) -> io::Result<()> {
-    if link.is_bridge && link.name == bridge_name(mark.seat) {
+    let made = (link.is_bridge && link.name == bridge_name(mark.seat))
+        || (link.is_macvtap && link.name == macvtap::name(mark.seat));
+    if made {
         return rtnetlink.delete(link.index);
     }
     let links = rtnetlink.addresses()?;

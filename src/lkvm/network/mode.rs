@@ -8,8 +8,8 @@ use crate::user_net::Config;
 pub enum NetworkMode {
     /// There is no card.
     None,
-    /// A tap: `[tapif=NAME][,mq=PAIRS][,vhost=0|1][,poll=USECS]`, and what it leads to: `bridge=NAME`, `nat[=SUBNET]` or
-    /// `routed=ADDRESS`.
+    /// A tap: `[tapif=NAME|macvtap=CARD][,mq=PAIRS][,vhost=0|1][,poll=USECS]`, and what it leads to: `bridge=NAME`,
+    /// `nat[=SUBNET]` or `routed=ADDRESS`.
     Tap(TapOption),
     /// A cable that goes nowhere.
     Null,
@@ -58,8 +58,8 @@ impl NetworkMode {
     /// Whether the options of this mode make sense together.
     pub(super) fn check(&self) -> Result<(), String> {
         match self {
-            Self::Socket(socket) => socket.check(),
             Self::Tap(tap) => tap.check(),
+            Self::Socket(socket) => socket.check(),
             _ => Ok(()),
         }
     }

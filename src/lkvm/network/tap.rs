@@ -9,6 +9,8 @@ use crate::host_net::HostSide;
 pub struct TapOption {
     /// The host's interface; one is made where none is named.
     pub name: Option<String>,
+    /// A card of the host's that a macvtap is made on, instead of a tap.
+    pub macvtap: Option<String>,
     /// Pairs of queues, each with a thread: 1 to 256.
     pub pairs: usize,
     /// The kernel serves the queues (vhost-net).
@@ -22,7 +24,7 @@ pub struct TapOption {
 impl Default for TapOption {
     /// Made, with one pair of queues that this process serves.
     fn default() -> Self {
-        Self { name: None, pairs: 1, vhost: false, poll: None, side: None }
+        Self { name: None, macvtap: None, pairs: 1, vhost: false, poll: None, side: None }
     }
 }
 
@@ -31,6 +33,7 @@ impl TapOption {
     pub(super) fn set(&mut self, key: &str, value: Option<&str>) -> Result<bool, String> {
         match (key, value) {
             ("tapif", Some(name)) => self.name = Some(name.to_owned()),
+            ("macvtap", Some(parent)) => self.macvtap = Some(parent.to_owned()),
             ("mq", Some(pairs)) => {
                 let pairs = pairs.parse().ok().filter(|pairs| (1..=256).contains(pairs));
                 self.pairs = pairs.ok_or("mq: give 1 to 256 pairs of queues")?;
@@ -60,7 +63,17 @@ impl TapOption {
                     .into(),
             );
         }
-        Ok(())
+        match &self.macvtap {
+            Some(_) if self.name.is_some() || self.side.is_some() => Err(
+                "a macvtap is made, and leads to its card's network: leave out tapif, bridge, nat \
+                     and routed, or macvtap"
+                    .into(),
+            ),
+            Some(parent) if parent.is_empty() => {
+                Err("macvtap: give the name of a card of the host's, such as eth0".into())
+            }
+            _ => Ok(()),
+        }
     }
 }
 
@@ -113,6 +126,17 @@ mod tests {
             assert!(error.contains("1 to 10000 microseconds"), "{error}");
         }
         assert!(tap("poll=50,vhost=1").check().unwrap_err().contains("leave out one"));
+    }
+
+    #[test]
+    fn a_macvtap_is_made_on_a_card_and_leads_to_its_network() {
+        assert_eq!(tap("macvtap=eth0,mq=2").macvtap.as_deref(), Some("eth0"));
+        assert_eq!(tap("macvtap=eth0,vhost=1").check(), Ok(()));
+        assert!(tap("macvtap=").check().unwrap_err().contains("such as eth0"));
+        for other in ["tapif=tap0", "bridge=br0", "nat", "routed=10.1.2.3"] {
+            let error = tap(&format!("macvtap=eth0,{other}")).check().unwrap_err();
+            assert!(error.contains("leave out tapif"), "{error}");
+        }
     }
 
     #[test]

@@ -123,7 +123,10 @@ fn a_bridge_that_is_not_ours_survives_a_mark() {
 }
 
 /// Does something as nobody in a namespace.
-fn as_nobody<T: Send + 'static>(host: &Namespace, task: impl FnOnce() -> T + Send + 'static) -> T {
+pub(crate) fn as_nobody<T: Send + 'static>(
+    host: &Namespace,
+    task: impl FnOnce() -> T + Send + 'static,
+) -> T {
     host.run(|| {
         let nobody = rustix::process::Uid::from_raw(65534);
         // A thread inherits the namespace, and takes its user along when it ends.

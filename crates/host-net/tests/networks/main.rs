@@ -3,6 +3,7 @@
 
 mod dhcp;
 mod ends;
+mod macvtaps;
 mod modes;
 mod namespace;
 mod strangers;

@@ -3,6 +3,7 @@
 #![expect(unsafe_code, reason = "interfaces are made and set up by ioctls on struct ifreq")]
 
 mod error;
+mod macvtap;
 mod offloads;
 
 use std::ffi::CStr;
@@ -17,7 +18,7 @@ use cubie_virtq::Segments;
 use libc::{Ioctl, ifreq};
 
 use super::{NetBackend, Received};
-use crate::NetHeader;
+use crate::{Mac, NetHeader};
 pub use error::TapError;
 
 const DEVICE: &str = "/dev/net/tun";
@@ -33,6 +34,8 @@ const FLAGS: i32 = libc::IFF_TAP | libc::IFF_NO_PI | libc::IFF_VNET_HDR;
 /// It is told what the guest takes over: as long as that is nothing, it hands over no frame longer than the
 /// interface's MTU and a VLAN header ask for. One that is longer than the guest's buffers all the same (an MTU
 /// that the guest does not know of) is dropped as a whole.
+///
+/// A macvtap, which shares a card of the host's, is used in the same way ([`Tap::mac`]), and lasts.
 #[derive(Debug)]
 pub struct Tap {
     file: File,
@@ -44,7 +47,7 @@ pub struct Tap {
 }
 
 impl Tap {
-    /// Attaches to the tap `name`, or makes it: that takes root (`CAP_NET_ADMIN`). Without a name the
+    /// Attaches to the tap or macvtap `name`, or makes a tap: that takes root (`CAP_NET_ADMIN`). Without a name the
     /// kernel chooses one. An interface that is down is brought up if that is permitted.
     pub fn open(name: Option<&str>) -> Result<Self, TapError> {
         let tap = Self::attach(name.unwrap_or(ANY_NAME), FLAGS)?;
@@ -71,7 +74,11 @@ impl Tap {
 
     fn attach(name: &str, flags: i32) -> Result<Self, TapError> {
         let mut request = request(name).ok_or_else(|| TapError::Name(name.into()))?;
-        let file = open_device()?;
+        let file = match macvtap::open(name)? {
+            // The kernel does not look at the name of what is there already.
+            Some(file) => file,
+            None => open_device()?,
+        };
         request.ifr_ifru.ifru_flags = flags as libc::c_short;
         // SAFETY: TUNSETIFF reads and writes a struct ifreq, which this is.
         check(unsafe { libc::ioctl(file.as_raw_fd(), libc::TUNSETIFF, &raw mut request) })
@@ -84,6 +91,12 @@ impl Tap {
     /// The interface's name.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The address that the guest has to have, so that its frames come here: that of a macvtap. A tap of its
+    /// own has none.
+    pub fn mac(&self) -> Option<Mac> {
+        macvtap::mac(&self.name)
     }
 
     /// How many bytes of payload the interface takes in a frame now, for

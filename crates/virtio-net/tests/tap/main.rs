@@ -1,6 +1,7 @@
 //! Frames through a tap of the host's kernel, for root. Says so and does nothing elsewhere.
 
 mod host;
+mod macvtap;
 mod offloads;
 mod queues;
 

@@ -35,6 +35,17 @@ pub enum TapError {
          `multi_queue` behind `mode tap`)"
     )]
     NotPermitted(String),
+    /// A macvtap's own device may not be opened.
+    #[error(
+        "the macvtap {tap} is opened by {node}, which is not permitted: run as root, or have root run \
+         `chown $USER {node}`"
+    )]
+    Node {
+        /// The interface.
+        tap: String,
+        /// Its device.
+        node: String,
+    },
     /// Something else.
     #[error("cannot {what} the tap: {source}")]
     Host {
