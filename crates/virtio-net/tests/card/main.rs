@@ -11,6 +11,6 @@ mod offloads;
 mod packets;
 mod pairs;
 mod polling;
-mod qemu;
+mod programs;
 mod socket;
 mod stranger;

@@ -1,5 +1,8 @@
-//! QEMU at the other end of a socket, with its network for guests without privileges behind it.
+//! QEMU and passt at the other end of a socket, with their networks for guests without privileges behind them.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
@@ -19,22 +22,38 @@ const RECEIVE: usize = 0;
 const TRANSMIT: usize = 1;
 const GATEWAY: Ipv4Address = Ipv4Address::new(10, 0, 2, 2);
 
-/// A QEMU without a machine: a hub that joins the socket and its own network.
-struct Qemu(Child);
+/// A program at the socket's other end, until this value goes.
+struct Program(Child);
 
-impl Qemu {
-    fn start(stream: &str) -> Option<Self> {
+impl Program {
+    fn start(mut command: Command) -> Option<Self> {
+        let child = command.stdin(Stdio::null()).stderr(Stdio::null()).spawn();
+        child
+            .inspect_err(|_| eprintln!("skipped: no {:?} here", command.get_program()))
+            .ok()
+            .map(Self)
+    }
+
+    /// A QEMU without a machine: a hub that joins the socket and its own network.
+    fn qemu(stream: &str) -> Option<Self> {
         let mut command = Command::new("qemu-system-aarch64");
         command.args(["-M", "none", "-nodefaults", "-display", "none"]);
         command.args(["-netdev", "user,id=slirp", "-netdev", &format!("stream,id=peer,{stream}")]);
         for end in ["slirp", "peer"] {
             command.args(["-netdev", &format!("hubport,hubid=0,id=hub-{end},netdev={end}")]);
         }
-        command.stdin(Stdio::null()).stderr(Stdio::null()).spawn().ok().map(Self)
+        Self::start(command)
+    }
+
+    /// A passt that serves one guest.
+    fn passt(path: &Path) -> Option<Self> {
+        let mut command = Command::new("passt");
+        command.args(["--foreground", "--quiet", "--one-off", "--socket"]).arg(path);
+        Self::start(command)
     }
 }
 
-impl Drop for Qemu {
+impl Drop for Program {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
@@ -127,8 +146,8 @@ fn is_gateways_answer(frame: &[u8]) -> bool {
         if source_protocol_addr == GATEWAY)
 }
 
-/// Asks QEMU's network for an address and for its gateway.
-fn asks(socket: Socket, qemu: Qemu) {
+/// Asks the program's network for an address and for its gateway: the address.
+fn asks(socket: Socket, program: Program) -> Ipv4Address {
     let net = Net::new(socket, Mac::made_from("test"));
     let (link, counters) = (net.link(), net.counters());
     let guest = Guest::new();
@@ -137,7 +156,8 @@ fn asks(socket: Socket, qemu: Qemu) {
     while !link.is_up() {
         std::thread::yield_now();
     }
-    let mut ask = |request: &[u8], is_answer: &dyn Fn(&[u8]) -> bool| {
+    let mut address = None;
+    let mut ask = |request: &[u8], is_answer: &mut dyn FnMut(&[u8]) -> bool| {
         driver.send(TRANSMIT, request);
         let deadline = Instant::now() + DEADLINE;
         loop {
@@ -149,14 +169,17 @@ fn asks(socket: Socket, qemu: Qemu) {
             assert!(Instant::now() < deadline, "no answer");
         }
     };
-    ask(&dhcp_discover(), &|frame| offered(frame) == Some(Ipv4Address::new(10, 0, 2, 15)));
-    ask(&arp_request(), &is_gateways_answer);
+    ask(&dhcp_discover(), &mut |frame| {
+        address = offered(frame);
+        address.is_some()
+    });
+    ask(&arp_request(), &mut |frame| is_gateways_answer(frame));
     assert_eq!(counters.transmit().drops.total() + counters.receive().drops.total(), 0);
-    drop(qemu);
+    drop(program);
     while link.is_up() {
-        let _ = driver.room(RECEIVE, 2048);
         std::thread::yield_now();
     }
+    address.expect("one was offered")
 }
 
 #[test]
@@ -165,8 +188,9 @@ fn qemu_listens_and_its_network_gives_the_guest_an_address() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("qemu");
         let stream = format!("server=on,addr.type=unix,addr.path={}", path.display());
-        let Some(qemu) = Qemu::start(&stream) else { return eprintln!("skipped: no QEMU here") };
-        asks(Socket::connect(&path).unwrap(), qemu);
+        let Some(qemu) = Program::qemu(&stream) else { return };
+        let address = asks(Socket::connect(&path).unwrap(), qemu);
+        assert_eq!(address, Ipv4Address::new(10, 0, 2, 15));
     });
 }
 
@@ -177,7 +201,20 @@ fn qemu_connects_and_its_network_gives_the_guest_an_address() {
         let path = folder.path().join("cubie");
         let socket = Socket::listen(&path).unwrap();
         let stream = format!("server=off,addr.type=unix,addr.path={}", path.display());
-        let Some(qemu) = Qemu::start(&stream) else { return eprintln!("skipped: no QEMU here") };
-        asks(socket, qemu);
+        let Some(qemu) = Program::qemu(&stream) else { return };
+        assert_eq!(asks(socket, qemu), Ipv4Address::new(10, 0, 2, 15));
+    });
+}
+
+#[test]
+fn passt_listens_and_gives_the_guest_an_address_of_the_hosts() {
+    within(DEADLINE, || {
+        let folder = tempfile::tempdir().unwrap();
+        // It becomes nobody if it is started by root.
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777)).unwrap();
+        let path = folder.path().join("passt");
+        let Some(passt) = Program::passt(&path) else { return };
+        let address = asks(Socket::connect(&path).unwrap(), passt);
+        assert!(!address.is_unspecified());
     });
 }
