@@ -4,6 +4,8 @@ use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Instant;
 
+use cubie_virtio_core::Features;
+use cubie_virtio_net::NetHeader;
 use smoltcp::wire::{EthernetAddress, EthernetFrame, EthernetProtocol};
 
 use crate::addresses::MAC;
@@ -80,13 +82,26 @@ impl Gateway {
         }
     }
 
-    /// Shows the next frame for the guest to `take`, and removes it; `None` if there is none now.
+    /// Shows the next frame for the guest to `take`, and removes it; `None` if there is none now. It is
+    /// no longer than the guest's interface takes, and nothing is left to do to it.
     pub fn output<R>(&mut self, now: Instant, take: impl FnOnce(&[u8]) -> R) -> Option<R> {
+        self.output_with(now, Features::default(), |_, frame| take(frame))
+    }
+
+    /// The same for a guest that does itself what `offloads` say of TCP over IPv4 and IPv6:
+    /// checksums (`VIRTIO_NET_F_GUEST_CSUM`) and segments (`VIRTIO_NET_F_GUEST_TSO4`, `…6`). A frame may
+    /// have up to 65,549 bytes then, and the header says what is left to do to it.
+    pub fn output_with<R>(
+        &mut self,
+        now: Instant,
+        offloads: Features,
+        take: impl FnOnce(&NetHeader, &[u8]) -> R,
+    ) -> Option<R> {
         self.ends.now = now;
         if self.ends.outbox.is_empty() {
             self.run();
         }
-        self.ends.outbox.pop(take)
+        self.ends.outbox.pop(offloads, take)
     }
 
     /// What has happened on the host, what time it is, and what follows from both: as long as there is

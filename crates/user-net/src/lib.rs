@@ -55,7 +55,9 @@
 //!    flows.
 //!
 //! The guest's checksums and segments of any length are taken as they are
-//! (`VIRTIO_NET_F_CSUM`, `VIRTIO_NET_F_HOST_TSO4`, `…6`).
+//! (`VIRTIO_NET_F_CSUM`, `VIRTIO_NET_F_HOST_TSO4`, `…6`), and given so to a driver that takes them
+//! (`VIRTIO_NET_F_GUEST_CSUM`, `VIRTIO_NET_F_GUEST_TSO4`, `…6`): up to 64 KiB of a stream are one frame
+//! each way. For other drivers they are cut and summed as they leave.
 //!
 //! ```
 //! use cubie_user_net::{Config, UserNet};
@@ -93,6 +95,7 @@ mod neighbours;
 mod packet;
 mod ports;
 mod resolvers;
+mod segment;
 mod socket;
 mod table;
 mod tcp;

@@ -13,7 +13,7 @@ use crate::datagrams::Datagrams;
 use crate::ends::Ends;
 use crate::icmp::{self, Echo};
 use crate::table::Path;
-use crate::tcp::Tcp;
+use crate::tcp::{Syn, Tcp};
 use crate::{dhcp, ndp};
 
 /// A whole packet.
@@ -85,9 +85,9 @@ impl<'a> Packet<'a> {
 
     fn segment(&self, mac: EthernetAddress, tcp: &mut Tcp, ends: &mut Ends) {
         let Ok(segment) = TcpPacket::new_checked(self.payload) else { return };
-        let opens = segment.syn() && !segment.ack() && !segment.rst() && !segment.fin();
+        let syn = Syn::of(&segment, self.from, self.to);
         let path = self.path(segment.src_port(), segment.dst_port());
-        tcp.input(path, mac, self.whole, opens, ends);
+        tcp.input(path, mac, self.whole, syn, ends);
     }
 
     fn datagram(&self, mac: EthernetAddress, udp: &mut Datagrams, ends: &mut Ends) {

@@ -9,6 +9,7 @@ use smoltcp::iface::{Context, SocketHandle, SocketSet};
 use smoltcp::socket::tcp::{Socket, SocketBuffer, State};
 use smoltcp::wire::EthernetAddress;
 
+use super::syn::LEAST;
 use crate::table::Path;
 
 /// A guest that does not acknowledge anything for so long is gone.
@@ -21,6 +22,8 @@ pub(super) struct Flow {
     handle: SocketHandle,
     host: OwnedFd,
     pub(super) mac: EthernetAddress,
+    /// Bytes of payload that the guest takes at once.
+    pub(super) most: u16,
     /// Somebody on the host's side began it.
     pub(super) inward: bool,
     /// The host's side has not answered yet, since then.
@@ -84,6 +87,7 @@ impl Flow {
             handle,
             host,
             mac,
+            most: LEAST,
             inward: false,
             connecting: None,
             patience: PATIENCE,

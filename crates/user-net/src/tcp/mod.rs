@@ -3,6 +3,7 @@
 
 mod flow;
 mod port;
+mod syn;
 #[cfg(test)]
 mod waiting;
 
@@ -27,6 +28,8 @@ use crate::socket;
 use crate::table::{Path, Table};
 use flow::Flow;
 use port::Port;
+use syn::LEAST;
+pub(crate) use syn::Syn;
 
 /// A flow that wants a turn now and cannot use it gets the next one after so long.
 const LATER: Duration = Duration::from_millis(10);
@@ -51,7 +54,8 @@ impl Tcp {
         let mut config = Config::new(HardwareAddress::Ip);
         // Of each `RandomState` another one; it is for sequence numbers that only the guest sees.
         config.random_seed = RandomState::new().hash_one(0);
-        let mut port = port(&mut ends.outbox, None, EthernetAddress::default(), GATEWAY.into());
+        let mut port =
+            port(&mut ends.outbox, None, (EthernetAddress::default(), LEAST), GATEWAY.into());
         let start = smoltcp::time::Instant::ZERO;
         let mut interface = Interface::new(config, &mut port, start);
         // We are whoever the guest talks to.
@@ -68,16 +72,16 @@ impl Tcp {
         }
     }
 
-    /// The guest sends a segment, in an IP `packet`; `opens` if it asks for a connection.
+    /// The guest sends a segment, in an IP `packet`.
     pub(crate) fn input(
         &mut self,
         path: Path,
         mac: EthernetAddress,
         packet: &[u8],
-        opens: bool,
+        syn: Option<Syn>,
         ends: &mut Ends,
     ) {
-        if opens && !self.flows.contains(&path) {
+        if syn.is_some_and(|syn| syn.opens) && !self.flows.contains(&path) {
             // Nobody answers where there is no flow: a reset.
             if let Err(error) = self.open(path, mac, ends) {
                 tracing::debug!(%error, remote = %path.remote, "a connection is refused");
@@ -86,10 +90,13 @@ impl Tcp {
         let time = self.time(ends.now);
         let flow = self.flows.touch(&path, ends.now);
         let sockets = match flow {
-            Some(flow) => &mut flow.sockets,
+            Some(flow) => {
+                syn.into_iter().for_each(|syn| flow.most = syn.most);
+                &mut flow.sockets
+            }
             None => &mut self.nobody,
         };
-        let mut port = port(&mut ends.outbox, Some(packet), mac, path.guest.ip());
+        let mut port = port(&mut ends.outbox, Some(packet), (mac, LEAST), path.guest.ip());
         self.interface.poll_ingress_single(time, &mut port, sockets);
         self.enqueue(path);
     }
@@ -246,17 +253,17 @@ fn speak(
     flow: &mut Flow,
     outbox: &mut Outbox,
 ) {
-    let mut port = port(outbox, None, flow.mac, path.guest.ip());
+    let mut port = port(outbox, None, (flow.mac, flow.most), path.guest.ip());
     while interface.poll_egress(time, &mut port, &mut flow.sockets) != PollResult::None {}
 }
 
 fn port<'a>(
     outbox: &'a mut Outbox,
     packet: Option<&'a [u8]>,
-    mac: EthernetAddress,
+    (mac, most): (EthernetAddress, u16),
     guest: IpAddr,
 ) -> Port<'a> {
-    Port { packet, outbox, mac, kind: ethertype(guest) }
+    Port { packet, outbox, mac, kind: ethertype(guest), most }
 }
 
 /// The earlier of two times, of which there may be none.

@@ -2,6 +2,7 @@
 
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 
+use cubie_virtio_core::Features;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use smoltcp::phy::ChecksumCapabilities;
 use smoltcp::wire::{IpProtocol, IpRepr, Ipv4Packet, TcpControl, TcpPacket, TcpRepr, TcpSeqNumber};
@@ -76,8 +77,8 @@ impl Connection {
         header.emit(&mut packet[..], &all);
         let bytes = &mut packet[header.header_len()..];
         segment.emit(&mut TcpPacket::new_unchecked(bytes), &from, &to, &all);
-        let opens = control == TcpControl::Syn;
-        self.tcp.input(self.path, MAC, &packet, opens, &mut self.ends);
+        let syn = (control == TcpControl::Syn).then_some(Syn { opens: true, most: LEAST });
+        self.tcp.input(self.path, MAC, &packet, syn, &mut self.ends);
         self.sequence += segment.segment_len();
         self.turn();
     }
@@ -91,7 +92,7 @@ impl Connection {
     /// What the guest is sent next that is more than an acknowledgement, if it is there by now.
     fn sent(&mut self) -> Option<Answer> {
         loop {
-            let frame = self.ends.outbox.pop(<[u8]>::to_vec)?;
+            let frame = self.ends.outbox.pop(Features(0), |_, frame| frame.to_vec())?;
             let packet = Ipv4Packet::new_checked(&frame[14..]).unwrap();
             let segment = TcpPacket::new_checked(packet.payload()).unwrap();
             let next = segment.seq_number() + segment.segment_len();
@@ -184,7 +185,7 @@ fn a_host_that_does_not_read_the_last_bytes_is_not_looked_after_again_and_again(
     let path = connection.path;
     while connection.tcp.flows.get(&path).unwrap().socket().recv_queue() == 0 {
         connection.send(TcpControl::None, &[7; 32 << 10]);
-        while connection.ends.outbox.pop(|_| ()).is_some() {}
+        while connection.ends.outbox.pop(Features(0), |_, _| ()).is_some() {}
     }
     connection.send(TcpControl::Fin, &[]);
     assert!(connection.tcp.flows.get(&path).unwrap().lingers());

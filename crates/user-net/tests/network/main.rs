@@ -8,6 +8,7 @@ mod doors;
 mod hostile;
 mod limits;
 mod link;
+mod offloads;
 mod raw;
 mod stack;
 mod tcp;

@@ -8,6 +8,7 @@ use cubie_user_net::Config;
 use rustix::net::sockopt;
 use smoltcp::socket::tcp::State;
 
+use crate::cable::Cable;
 use crate::stack::{DEADLINE, Stack, Thread, host, spawn};
 
 const LEN: usize = 4 << 20;
@@ -49,7 +50,8 @@ fn echo(mut stream: TcpStream) {
     }
 }
 
-fn both_ways_at_once(address: IpAddr) {
+/// Four MiB from each end to the other.
+pub(crate) fn both_ways_at_once<C: Cable>(stack: &mut Stack<C>, address: IpAddr) {
     let (end, server) = server(address, 1, |stream| {
         let mut sending = stream.try_clone().unwrap();
         let sender = thread::spawn(move || {
@@ -61,7 +63,6 @@ fn both_ways_at_once(address: IpAddr) {
         assert!(came == pattern(2), "what the guest sent came");
         sender.join().unwrap();
     });
-    let mut stack = Stack::new(&Config::default());
     let socket = stack.connect(host(end));
     assert!(stack.is_open(socket));
     let (out, mut sent, mut came) = (pattern(2), 0, vec![]);
@@ -84,12 +85,12 @@ fn both_ways_at_once(address: IpAddr) {
 
 #[test]
 fn four_mib_go_each_way_at_once() {
-    both_ways_at_once(V4);
+    both_ways_at_once(&mut Stack::new(&Config::default()), V4);
 }
 
 #[test]
 fn four_mib_go_each_way_at_once_over_ipv6() {
-    both_ways_at_once(V6);
+    both_ways_at_once(&mut Stack::new(&Config::default()), V6);
 }
 
 #[test]
