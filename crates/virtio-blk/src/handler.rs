@@ -82,8 +82,7 @@ impl<B: BlockBackend> BlkHandler<B> {
             Serve::Done(answer.chain, answer.written)
         });
         if end == Drained::Stopped {
-            // The counter of an eventfd cannot overflow by ones.
-            let _ = queue.kick().write(1);
+            queue.kick_itself();
         }
         backend.start();
     }

@@ -61,7 +61,7 @@ impl<B: ConsoleBackend> ConsoleHandler<B> {
             }
         });
         if interrupted {
-            kick_again(&self.receive);
+            self.receive.kick_itself();
         }
     }
 
@@ -71,15 +71,10 @@ impl<B: ConsoleBackend> ConsoleHandler<B> {
         let mut left = MOST_BYTES_A_TURN;
         transmit.drain(|chain| send(backend, chain, sent, &mut left));
         if left == 0 {
-            kick_again(transmit);
+            // Other events have their turn, then this queue has another.
+            transmit.kick_itself();
         }
     }
-}
-
-/// Other events have their turn, then this queue has another.
-fn kick_again(queue: &Virtqueue) {
-    // The counter of an eventfd cannot overflow by ones.
-    let _ = queue.kick().write(1);
 }
 
 /// Sends what is left of a chain of which the first `sent` bytes have gone, until this turn's `left` bytes

@@ -1,7 +1,9 @@
 //! What passed, and what did not.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::Effort;
+use crate::effort::{Counter, EffortTally};
 
 /// Counters of a card since it was made, by pair and direction. Clones share them.
 #[derive(Clone, Debug)]
@@ -45,9 +47,10 @@ pub(crate) struct PairTally {
 
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
-    frames: AtomicU64,
-    bytes: AtomicU64,
-    drops: [AtomicU64; REASONS],
+    pub(crate) frames: Counter,
+    bytes: Counter,
+    drops: [Counter; REASONS],
+    pub(crate) effort: EffortTally,
 }
 
 /// Why a frame is dropped, see [`Drops`].
@@ -90,18 +93,59 @@ impl Counters {
         pair.map_or_else(Default::default, |pair| [pair.receive.read(), pair.transmit.read()])
     }
 
+    /// What it took to receive, and to transmit, in all pairs.
+    pub fn effort(&self) -> [Effort; 2] {
+        let pairs = self.0.iter().map(PairTally::effort);
+        let both = |one: [Effort; 2], other: [Effort; 2]| {
+            [one[0].with(other[0], u64::wrapping_add), one[1].with(other[1], u64::wrapping_add)]
+        };
+        pairs.reduce(both).unwrap_or_default()
+    }
+
+    /// The same in this pair, counted from 0. It took nothing in one that the card does not have.
+    pub fn effort_of_pair(&self, pair: usize) -> [Effort; 2] {
+        self.0.get(pair).map_or_else(Default::default, PairTally::effort)
+    }
+
     /// Where a pair's thread counts.
     pub(crate) fn tally(&self, pair: u16) -> &PairTally {
         &self.0[usize::from(pair)]
     }
 }
 
+impl PairTally {
+    /// Where is counted what it takes to receive, and to transmit.
+    pub(crate) fn efforts(&self) -> [&EffortTally; 2] {
+        [&self.receive.effort, &self.transmit.effort]
+    }
+
+    fn effort(&self) -> [Effort; 2] {
+        // Each frame has a chain; so has one that the guest has sent in vain.
+        let (received, sent) = (self.receive.read(), self.transmit.read());
+        let chains = [received.frames, sent.frames + sent.drops.total()];
+        let [receive, transmit] = self.efforts().map(EffortTally::read);
+        [receive.with_chains(chains[0]), transmit.with_chains(chains[1])]
+    }
+}
+
 impl Traffic {
     /// Both together.
     fn and(self, other: Self) -> Self {
-        let Self { frames, bytes, drops } = other;
-        let drops = self.drops.and(drops);
-        Self { frames: self.frames + frames, bytes: self.bytes + bytes, drops }
+        self.with(other, u64::wrapping_add)
+    }
+
+    /// What passed since `earlier`, when these counters of the same card stood so.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> Self {
+        self.with(earlier, u64::wrapping_sub)
+    }
+
+    fn with(self, other: Self, f: fn(u64, u64) -> u64) -> Self {
+        Self {
+            frames: f(self.frames, other.frames),
+            bytes: f(self.bytes, other.bytes),
+            drops: self.drops.with(other.drops, f),
+        }
     }
 }
 
@@ -112,15 +156,14 @@ impl Drops {
         length + header + refused + filtered + inactive + link_down
     }
 
-    fn and(self, other: Self) -> Self {
-        let Self { length, header, refused, filtered, inactive, link_down } = other;
+    fn with(self, other: Self, f: fn(u64, u64) -> u64) -> Self {
         Self {
-            length: self.length + length,
-            header: self.header + header,
-            refused: self.refused + refused,
-            filtered: self.filtered + filtered,
-            inactive: self.inactive + inactive,
-            link_down: self.link_down + link_down,
+            length: f(self.length, other.length),
+            header: f(self.header, other.header),
+            refused: f(self.refused, other.refused),
+            filtered: f(self.filtered, other.filtered),
+            inactive: f(self.inactive, other.inactive),
+            link_down: f(self.link_down, other.link_down),
         }
     }
 }
@@ -128,20 +171,20 @@ impl Drops {
 impl Tally {
     /// A frame of `len` bytes has passed.
     pub(crate) fn pass(&self, len: usize) {
-        add(&self.frames, 1);
-        add(&self.bytes, len as u64);
+        self.frames.add(1);
+        self.bytes.add(len as u64);
     }
 
     /// A frame was dropped.
     pub(crate) fn drop(&self, reason: Reason) {
-        add(&self.drops[reason as usize], 1);
+        self.drops[reason as usize].add(1);
     }
 
     fn read(&self) -> Traffic {
-        let dropped = |reason| self.drops[reason as usize].load(Ordering::Relaxed);
+        let dropped = |reason| self.drops[reason as usize].get();
         Traffic {
-            frames: self.frames.load(Ordering::Relaxed),
-            bytes: self.bytes.load(Ordering::Relaxed),
+            frames: self.frames.get(),
+            bytes: self.bytes.get(),
             drops: Drops {
                 length: dropped(Reason::Length),
                 header: dropped(Reason::Header),
@@ -152,11 +195,6 @@ impl Tally {
             },
         }
     }
-}
-
-/// By the only thread that writes: a load and a store are cheaper than one that others wait for.
-fn add(counter: &AtomicU64, count: u64) {
-    counter.store(counter.load(Ordering::Relaxed).wrapping_add(count), Ordering::Relaxed);
 }
 
 #[cfg(test)]
@@ -177,5 +215,22 @@ mod tests {
         assert_eq!((all.frames, all.bytes, all.drops.total()), (2, 150, 1));
         assert_eq!(counters.transmit().drops.total(), 1);
         assert_eq!(counters.of_pair(2), [Traffic::default(); 2]);
+        counters.tally(1).receive.pass(50);
+        let since = counters.receive().since(all);
+        assert_eq!((since.frames, since.bytes, since.drops), (1, 50, Drops::default()));
+    }
+
+    #[test]
+    fn so_is_what_it_took() {
+        let counters = Counters::new(2);
+        counters.tally(0).receive.pass(100);
+        counters.tally(0).receive.effort.more_chains.add(2);
+        counters.tally(1).receive.pass(100);
+        counters.tally(1).transmit.drop(Reason::Header);
+        counters.tally(1).transmit.effort.empty_calls.add(1);
+        let [receive, transmit] = counters.effort();
+        assert_eq!((receive.chains, transmit.chains, transmit.empty_calls), (4, 1, 1));
+        assert_eq!(counters.effort_of_pair(0)[0].chains, 3);
+        assert_eq!(counters.effort_of_pair(2), [Effort::default(); 2]);
     }
 }

@@ -4,7 +4,8 @@
 //! card moves frames between its queues and a [`NetBackend`], straight between guest memory and the
 //! host: one system call a frame.
 //!
-//! * [`Net`]: the card. [`Counters`] say what passed and what did not, [`Link`] plugs the cable in and out.
+//! * [`Net`]: the card. [`Counters`] say what passed, what did not, and what that took ([`Effort`]: kicks,
+//!   wake-ups, interrupts, calls, times); [`Link`] plugs the cable in and out.
 //! * [`Net::with_pairs`]: a card with several pairs, each with a thread and a host end of its own.
 //! * [`Net::use_vhost`]: the host's kernel serves the queues of a card on taps, and this process none.
 //! * [`NetBackend`]: the host's end of the cable, to be implemented by anybody. There are [`Tap`] for
@@ -60,7 +61,10 @@ mod coalescing;
 mod control;
 mod counters;
 mod device;
+mod effort;
 mod filter;
+mod histogram;
+mod kicks;
 mod link;
 mod mac;
 mod pacer;
@@ -69,6 +73,7 @@ mod parts;
 mod poller;
 mod protocol;
 mod receive;
+mod samples;
 mod saved;
 mod settings;
 mod transmit;
@@ -81,7 +86,10 @@ pub use backend::{
 };
 pub use counters::{Counters, Drops, Traffic};
 pub use device::{MtuError, Net, PairsError};
+pub use effort::Effort;
+pub use histogram::Histogram;
 pub use link::Link;
 pub use mac::{Mac, MacError};
 pub use protocol::{Duplex, NetHeader};
+pub use samples::Samples;
 pub use vhost::VhostError;

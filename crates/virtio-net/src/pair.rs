@@ -52,6 +52,7 @@ pub(crate) struct PairHandler<B> {
     /// If it looks by itself.
     poller: Option<Poller>,
     seat: Seat,
+    counters: Counters,
     /// What the host end was told that it may leave to the driver; an earlier driver's is not known here.
     offloads: Option<Features>,
     /// The driver uses the pair. If not, it is sent nothing, and what it sends all the same is dropped.
@@ -72,16 +73,32 @@ impl<B: NetBackend> HostEnd for B {
     }
 
     fn serve(self, (pair, pacer): Self::Ready, seat: Seat, card: Card) -> PairHandler<B> {
-        let filter = seat.settings().filter;
+        let (filter, counters) = (seat.settings().filter, card.counters.clone());
+        let tally = counters.tally(seat.pair());
+        tally.receive.effort.kicks.begin(pair.receive.kick());
+        tally.transmit.effort.kicks.begin(pair.transmit.kick());
         let poller = card.polling.map(|most| Poller::new(card.clock.clone(), most));
         let receiver = Receiver::new(pair.receive, filter, card.clone(), seat.pair());
         let transmitter = Transmitter::new(pair.transmit, card, seat.pair());
         let (backend, offloads, active) = (self, None, false);
-        PairHandler { backend, receiver, transmitter, pacer, poller, seat, offloads, active }
+        PairHandler {
+            backend,
+            receiver,
+            transmitter,
+            pacer,
+            poller,
+            seat,
+            counters,
+            offloads,
+            active,
+        }
     }
 
     fn park(server: PairHandler<B>) -> (Self, [(u16, QueueState); 2]) {
-        let PairHandler { backend, receiver, transmitter, .. } = server;
+        let PairHandler { backend, receiver, transmitter, seat, counters, .. } = server;
+        let tally = counters.tally(seat.pair());
+        tally.receive.effort.kicks.end();
+        tally.transmit.effort.kicks.end();
         (backend, [receiver.park(), transmitter.park()])
     }
 }
@@ -105,6 +122,16 @@ impl<B: NetBackend> PairHandler<B> {
             }
             Ok(())
         });
+    }
+
+    fn count_wakeup(&self, token: u32) {
+        let tally = self.counters.tally(self.seat.pair());
+        match token {
+            RECEIVE_KICK => tally.receive.effort.woken_by_kicks.add(1),
+            TRANSMIT_KICK => tally.transmit.effort.woken_by_kicks.add(1),
+            HOST => tally.receive.effort.woken_by_host.add(1),
+            _ => {}
+        }
     }
 
     fn receive(&mut self) {
@@ -167,6 +194,7 @@ impl<B: NetBackend> Handler for PairHandler<B> {
     }
 
     fn ready(&mut self, token: u32) {
+        self.count_wakeup(token);
         match token {
             NEWS => {
                 self.obey();

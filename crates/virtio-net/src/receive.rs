@@ -10,6 +10,7 @@ use crate::counters::{Reason, Tally};
 use crate::filter::{Filter, HEAD};
 use crate::pair::Card;
 use crate::protocol::{BESIDE_MTU, FRAME_LEN, MRG_RXBUF, MTU, receives_segments};
+use crate::samples::Sampler;
 use crate::settings::Settings;
 use crate::{NetBackend, NetHeader};
 
@@ -35,6 +36,7 @@ pub(crate) struct Receiver {
     /// What the host may leave to the driver. Frames that ask it for more are dropped.
     offloads: Features,
     filter: Arc<Filter>,
+    sampler: Sampler,
     card: Card,
     pair: u16,
 }
@@ -44,8 +46,8 @@ impl Receiver {
     pub(crate) fn new(queue: Virtqueue, filter: Arc<Filter>, card: Card, pair: u16) -> Self {
         let merges = card.features.has(MRG_RXBUF);
         let room = if merges { Room::with_spare(longest(&card)) } else { Room::default() };
-        let offloads = Features::default();
-        Self { queue, busy: 0, room, held: None, offloads, filter, card, pair }
+        let (offloads, sampler) = (Features::default(), Sampler::default());
+        Self { queue, busy: 0, room, held: None, offloads, filter, sampler, card, pair }
     }
 
     /// From now on the driver wants what `settings` say, and takes that over.
@@ -79,16 +81,21 @@ impl Receiver {
 
     /// Frames go into the guest's buffers as long as there are both.
     pub(crate) fn receive(&mut self, backend: &mut impl NetBackend) {
-        for _ in 0..MOST_BATCHES {
+        let Self { sampler, card, pair, .. } = self;
+        sampler.begin(&card.counters.tally(*pair).receive.frames);
+        let more = (0..MOST_BATCHES).all(|_| {
             let more = (0..self.queue.size()).all(|_| self.receive_frame(backend));
-            self.queue.signal();
-            if !more {
-                return;
-            }
+            self.sampler.signal(|| self.queue.signal());
+            more
+        });
+        if more {
+            // Frames may be left, but other events have their turn first.
+            self.queue.kick_itself();
         }
-        // Frames may be left, but other events have their turn first. The counter of an eventfd cannot
-        // overflow by ones.
-        let _ = self.queue.kick().write(1);
+        let Self { queue, room, sampler, card, pair, .. } = self;
+        let tally = &card.counters.tally(*pair).receive;
+        tally.effort.turn(queue.take_signals(), room.take_copied());
+        sampler.end(&tally.effort.samples, &tally.frames);
     }
 
     /// Receives one frame, or drops it, or gives back a buffer that is for none. `false` if none of these can
@@ -98,27 +105,39 @@ impl Receiver {
             return self.deliver(header, len);
         }
         if !self.make_room(0) {
+            self.tally().effort.starved.add(1);
             return false;
         }
+        let effort = &self.card.counters.tally(self.pair).receive.effort;
         let Some(mut rest) = self.room.lend(NetHeader::len(self.card.features)) else {
             // No buffer for a frame at all.
-            self.room.push(&mut self.queue, 0);
+            effort.more_chains.add(self.room.push(&mut self.queue, 0) as u64);
             return true;
         };
         let (room, mut header) = (rest.len(), NetHeader::default());
-        let received = backend.recv(&mut header, &mut rest).unwrap_or_else(|error| {
+        let received = self.sampler.call(&effort.samples, || backend.recv(&mut header, &mut rest));
+        let received = received.unwrap_or_else(|error| {
             tracing::debug!(%error, "the host receives nothing");
             Received::Nothing
         });
         let checked = match received {
-            Received::Nothing => return false,
+            Received::Nothing => {
+                effort.empty_calls.add(1);
+                return false;
+            }
             Received::Lost => Err(Reason::Length),
             // Nobody knows where that is.
             Received::Frame(len) if len > room => Err(Reason::Length),
             Received::Frame(len) => self.check(header, len).map(|header| (header, len)),
         };
         match checked {
-            Ok((header, len)) => self.deliver(header, len),
+            Ok((header, len)) => {
+                let delivered = self.deliver(header, len);
+                if !delivered {
+                    self.tally().effort.held.add(1);
+                }
+                delivered
+            }
             Err(reason) => {
                 // The buffers are for the next frame.
                 self.tally().drop(reason);
@@ -187,8 +206,12 @@ impl Receiver {
         let num_buffers = self.room.count(whole) as u16;
         let bytes = NetHeader { num_buffers, ..header }.to_bytes();
         self.room.header().write(&bytes[..header_len]);
-        self.room.push(&mut self.queue, whole);
-        self.tally().pass(len);
+        let chains = self.room.push(&mut self.queue, whole);
+        let tally = self.tally();
+        if chains > 1 {
+            tally.effort.more_chains.add(chains as u64 - 1);
+        }
+        tally.pass(len);
         true
     }
 

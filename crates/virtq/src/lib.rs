@@ -148,6 +148,7 @@ mod room;
 #[cfg(feature = "virtio-queue")]
 mod rust_vmm;
 mod segments;
+mod signals;
 mod split;
 mod state;
 mod walk;
@@ -160,4 +161,5 @@ pub use room::Room;
 #[cfg(feature = "virtio-queue")]
 pub use rust_vmm::{NotRepresentable, StoppedQueue};
 pub use segments::Segments;
+pub use signals::Signals;
 pub use state::QueueState;

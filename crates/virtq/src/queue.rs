@@ -14,7 +14,7 @@ use crate::chains::{Batch, Chains};
 use crate::hold::Hold;
 use crate::memory::Translator;
 use crate::ring::{Ring, either};
-use crate::{Features, OnFault, QueueError, QueueParams, QueueResources, QueueState};
+use crate::{Features, OnFault, QueueError, QueueParams, QueueResources, QueueState, Signals};
 
 /// Batches that one [`Virtqueue::drain`] serves before it lets other events in: a driver that never
 /// stops must not keep its device from being stopped.
@@ -66,6 +66,7 @@ pub struct Virtqueue {
     kick: EventFd,
     interrupt: Interrupt,
     fault: OnFault,
+    signals: Signals,
 }
 
 impl Virtqueue {
@@ -77,20 +78,20 @@ impl Virtqueue {
         let mut memory = Translator::new(memory);
         let ring = Ring::new(&params, state, features, &mut memory)?;
         let chains = Chains::new(params.size, features, memory);
-        let (error, hold, polled, idle) = (None, Hold::default(), false, false);
         Ok(Self {
             ring,
             params,
             features,
             chains,
-            error,
-            hold,
-            polled,
-            idle,
+            error: None,
+            hold: Hold::default(),
+            polled: false,
+            idle: false,
             index,
             kick,
             interrupt,
             fault,
+            signals: Signals::default(),
         })
     }
 
@@ -169,8 +170,7 @@ impl Virtqueue {
                 }
             }
         }
-        // The counter of an eventfd cannot overflow by ones.
-        let _ = self.kick.write(1);
+        self.kick_itself();
         Drained::Yielded
     }
 

@@ -36,6 +36,8 @@ pub struct Room {
     spare: Box<[u8]>,
     /// Bytes of the chains that were lent last.
     lent: usize,
+    /// Bytes that came into the room's own memory first.
+    copied: u64,
 }
 
 impl Room {
@@ -108,6 +110,7 @@ impl Room {
         let excess = written.saturating_sub(self.lent);
         if enough && excess > 0 {
             let (mut at, mut left) = (self.lent, &self.spare[..excess.min(self.spare.len())]);
+            self.copied += left.len() as u64;
             for chain in &self.chains {
                 self.rest.clear();
                 self.rest.extend(&chain.body.writable);
@@ -119,6 +122,11 @@ impl Room {
             }
         }
         enough
+    }
+
+    /// Bytes that [`Room::settle`] had to copy since the last time that this was asked for.
+    pub fn take_copied(&mut self) -> u64 {
+        std::mem::take(&mut self.copied)
     }
 
     /// Completes the chains that the first `written` bytes are in, at least one. How many they are.

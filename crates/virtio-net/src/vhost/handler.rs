@@ -64,11 +64,20 @@ impl<B: NetBackend> HostEnd for InKernel<B> {
     }
 
     fn serve(self, (places, replugged): Self::Ready, seat: Seat, card: Card) -> KernelHandler<B> {
+        let tally = card.counters.tally(seat.pair());
+        for (place, effort) in places.iter().zip(tally.efforts()) {
+            if let Place::Known(queue) = place {
+                effort.kicks.begin(queue.kick());
+            }
+        }
         KernelHandler { end: self, places, seat, card, replugged }
     }
 
     fn park(server: KernelHandler<B>) -> (Self, [(u16, QueueState); 2]) {
-        let KernelHandler { mut end, mut places, .. } = server;
+        let KernelHandler { mut end, mut places, seat, card, .. } = server;
+        for effort in card.counters.tally(seat.pair()).efforts() {
+            effort.kicks.end();
+        }
         match connect(&end.vhost, &places, None) {
             Ok(()) => end.vhost.end(),
             Err(error) => tracing::warn!(%error, "vhost-net does not let go of a queue"),
@@ -117,7 +126,13 @@ impl<B: NetBackend> KernelHandler<B> {
             }
             backend.set_active(true)?;
             backend.set_guest_offloads(settings.offloads)?;
-            connect(vhost, places, Some(backend.lend(NetHeader::len(card.features))?))
+            connect(vhost, places, Some(backend.lend(NetHeader::len(card.features))?))?;
+            for (place, effort) in places.iter().zip(card.counters.tally(seat.pair()).efforts()) {
+                if matches!(place, Place::Known(queue) if queue.is_alive()) {
+                    effort.own_kicks.add(1);
+                }
+            }
+            Ok(())
         });
     }
 }

@@ -74,7 +74,17 @@ impl KernelQueue {
         Ok(Self { nth, queue, call, broken, dead: false })
     }
 
-    /// The kernel serves the queue through this tap from now on, or, without one, no more.
+    /// The driver's notifications arrive here.
+    pub(crate) fn kick(&self) -> &EventFd {
+        &self.queue.kick
+    }
+
+    /// The kernel has not found it broken.
+    pub(crate) fn is_alive(&self) -> bool {
+        !self.dead
+    }
+
+    /// The kernel serves the queue through this tap from now on, after a kick of ours, or, without one, no more.
     pub(crate) fn connect(&self, vhost: &Vhost, tap: Option<&File>) -> io::Result<()> {
         let tap = tap.filter(|_| !self.dead);
         vhost.connect(self.nth, tap)?;

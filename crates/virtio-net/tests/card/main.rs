@@ -3,6 +3,7 @@
 mod capture;
 mod coalescing;
 mod driver;
+mod effort;
 mod filters;
 mod link;
 mod merge;

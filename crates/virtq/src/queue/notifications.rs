@@ -3,6 +3,7 @@
 use std::num::NonZeroU32;
 
 use super::Virtqueue;
+use crate::Signals;
 use crate::ring::{AnyRing, either};
 
 impl Virtqueue {
@@ -50,6 +51,7 @@ impl Virtqueue {
             return;
         }
         self.ring.publish();
+        self.signals.batch();
         let half = self.params.size.div_ceil(2);
         if !self.hold.keeps(completed) || self.ring.unsignalled() >= half {
             self.tell();
@@ -61,6 +63,7 @@ impl Virtqueue {
     pub fn tell(&mut self) {
         self.hold.tell();
         if self.ring.wants_interrupt() {
+            self.signals.interrupt();
             self.interrupt.trigger();
         }
     }
@@ -86,5 +89,17 @@ impl Virtqueue {
     /// So many of the chains that were pushed last are one completion.
     pub(crate) fn count_as_one(&mut self, chains: usize) {
         self.chains.count_as_one(chains as u32);
+    }
+
+    /// Kicks itself: what is left has its turn after other events.
+    pub fn kick_itself(&mut self) {
+        self.signals.own_kicks += 1;
+        // The counter of an eventfd cannot overflow by ones.
+        let _ = self.kick.write(1);
+    }
+
+    /// How often it was signalled since the last time that this was asked for, or since it was made.
+    pub fn take_signals(&mut self) -> Signals {
+        std::mem::take(&mut self.signals)
     }
 }

@@ -147,6 +147,7 @@ fn what_does_not_fit_waits_in_the_room_for_further_chains() {
         room.fill(&mut bench.queue, 21, usize::MAX);
         assert_eq!(room.settle(21), head == 3);
     }
+    assert_eq!((room.take_copied(), room.take_copied()), (6, 0), "what had no place is copied");
     room.header().write(b"HEA");
     assert_eq!((room.count(21), room.push(&mut bench.queue, 21)), (4, 4));
     bench.queue.signal();

@@ -1,7 +1,7 @@
 //! The split ring against a driver written by hand, well-behaved and hostile.
 
 use crate::bench::*;
-use cubie_virtq::{Drained, Features, QueueError, QueueParams, QueueState, Serve};
+use cubie_virtq::{Drained, Features, QueueError, QueueParams, QueueState, Serve, Signals};
 use vm_memory::{Bytes, GuestAddress};
 
 const EVENT_IDX: Features = Features::bit(29);
@@ -55,6 +55,8 @@ fn the_driver_can_do_without_interrupts() {
     bench.offer(0);
     bench.queue.drain(|chain| Serve::Done(chain, 0));
     assert_eq!(bench.interrupts(), 0);
+    let signals = bench.queue.take_signals();
+    assert_eq!((signals.batches, signals.interrupts), (1, 0));
     bench.set16(AVAIL, 0);
     bench.offer(0);
     bench.queue.drain(|chain| Serve::Done(chain, 0));
@@ -150,6 +152,9 @@ fn a_driver_that_never_stops_lets_other_events_in() {
     });
     assert_eq!(end, Drained::Yielded);
     assert_eq!(bench.kick.read().unwrap(), 1, "and comes back by itself");
+    let signals = Signals { batches: 4, interrupts: 4, own_kicks: 1 };
+    assert_eq!(bench.queue.take_signals(), signals, "four batches");
+    assert_eq!(bench.queue.take_signals(), Signals::default(), "since then");
     assert!(bench.get16(USED + 2) >= 16, "what was done is shown");
 }
 
