@@ -13,9 +13,10 @@
 //!    vCPUs on and off, and only `SYSTEM_OFF` and `SYSTEM_RESET` come out.
 //! 4. Dropping the machine and its vCPUs gives everything back. A restarted guest gets a new machine.
 //!
-//! Everything that is `unsafe` stands in five small files: `memory.rs` lends guest memory to the
+//! Everything that is `unsafe` stands in six small files: `memory.rs` lends guest memory to the
 //! kernel, `page.rs` pages that the guest only reads, `cache.rs` cleans the data cache of what these
-//! hold, `vcpu_page.rs` maps what the kernel shares with us, `kick.rs` signals threads.
+//! hold, `vcpu_page.rs` maps what the kernel shares with us, `kick.rs` signals threads, `stats.rs` asks for
+//! a vCPU's statistics.
 //!
 //! ```
 //! # #[cfg(target_arch = "aarch64")] {
@@ -51,6 +52,7 @@ mod page;
 mod regs;
 mod ring;
 mod slots;
+mod stats;
 mod vcpu;
 mod vcpu_page;
 mod vm;

@@ -1,6 +1,8 @@
 //! The run loop's one step: into the guest and out again, with the reason.
 
-use cubie_hv::{Exit, HvError, Start, Vcpu};
+use std::sync::Arc;
+
+use cubie_hv::{Exit, ExitCounter, HvError, Start, Vcpu};
 use kvm_bindings::{
     KVM_ARM_VCPU_EL1_32BIT, KVM_ARM_VCPU_POWER_OFF, KVM_ARM_VCPU_PSCI_0_2, KVM_SYSTEM_EVENT_CRASH,
     KVM_SYSTEM_EVENT_RESET, KVM_SYSTEM_EVENT_SHUTDOWN, kvm_vcpu_init,
@@ -9,6 +11,7 @@ use kvm_ioctls::{VcpuExit, VcpuFd, VmFd};
 
 use crate::memory::GuestRam;
 use crate::ring::SharedRing;
+use crate::stats::VcpuStats;
 use crate::{GuestMode, KvmKick, regs};
 
 /// One vCPU of a [`KvmVm`](crate::KvmVm). Dropping it while the machine lives leaves the guest with a CPU
@@ -22,6 +25,8 @@ pub struct KvmVcpu {
     /// True when the guest waits for `data`.
     reading: bool,
     ring: SharedRing,
+    /// Once somebody has asked for them.
+    stats: Option<Arc<VcpuStats>>,
     _ram: GuestRam,
 }
 
@@ -43,7 +48,8 @@ impl KvmVcpu {
         if let Start::At { entry, dtb } = start {
             regs::set_boot(&fd, guest, entry, dtb)?;
         }
-        Ok(Self { kick: KvmKick::new(&fd)?, fd, data: [0; 8], reading: false, ring, _ram: ram })
+        let (kick, stats) = (KvmKick::new(&fd)?, None);
+        Ok(Self { kick, fd, data: [0; 8], reading: false, ring, stats, _ram: ram })
     }
 
     pub(crate) fn fd(&self) -> &VcpuFd {
@@ -111,6 +117,15 @@ impl Vcpu for KvmVcpu {
     fn kick(&self) -> KvmKick {
         self.kick.clone()
     }
+
+    fn exit_counter(&mut self) -> Result<Arc<dyn ExitCounter>, HvError> {
+        let stats = match self.stats.take() {
+            Some(stats) => stats,
+            None => Arc::new(VcpuStats::open(&self.fd)?),
+        };
+        self.stats = Some(Arc::clone(&stats));
+        Ok(stats)
+    }
 }
 
 impl KvmVcpu {
@@ -134,5 +149,6 @@ impl KvmVcpu {
 impl Drop for KvmVcpu {
     fn drop(&mut self) {
         self.kick.leave();
+        self.stats.iter().for_each(|stats| stats.close());
     }
 }

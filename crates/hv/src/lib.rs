@@ -30,10 +30,12 @@
 #![forbid(unsafe_code)]
 
 mod error;
+mod exits;
 pub mod scripted;
 mod vcpu;
 mod vm;
 
 pub use error::HvError;
+pub use exits::{ExitCounter, Exits};
 pub use vcpu::{Exit, Kick, Start, Vcpu};
 pub use vm::{Gic, Vm};

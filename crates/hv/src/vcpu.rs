@@ -1,6 +1,8 @@
 //! The processor's side.
 
-use crate::HvError;
+use std::sync::Arc;
+
+use crate::{ExitCounter, HvError};
 
 /// How a vCPU begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +60,14 @@ pub trait Vcpu: Send {
 
     /// A handle for other threads; it may outlive the vCPU and then does nothing.
     fn kick(&self) -> Self::Kick;
+
+    /// Who tells how often this vCPU leaves the guest.
+    ///
+    /// # Errors
+    /// [`HvError::is_unsupported`] where nobody counts (so says the method as it stands here).
+    fn exit_counter(&mut self) -> Result<Arc<dyn ExitCounter>, HvError> {
+        Err(HvError::unsupported("count a vCPU's exits"))
+    }
 }
 
 /// Gets a vCPU out of [`Vcpu::run`], from any thread.

@@ -30,6 +30,13 @@ impl Slots {
         if index < self.count { Some(self.base + self.size * index as u64) } else { None }
     }
 
+    /// The place that an address lies in, if it lies in one.
+    pub const fn index(&self, address: u64) -> Option<usize> {
+        let Some(offset) = address.checked_sub(self.base) else { return None };
+        let index = offset / self.size;
+        if index < self.count as u64 { Some(index as usize) } else { None }
+    }
+
     /// Bytes of one place.
     pub const fn size(&self) -> u64 {
         self.size
@@ -51,5 +58,7 @@ mod tests {
         assert_eq!(slots.address(0), Some(0x0a00_0000));
         assert_eq!(slots.address(1), Some(0x0a01_0000));
         assert_eq!(slots.address(2), None);
+        let at = [0x09ff_ffff, 0x0a00_0000, 0x0a00_ffff, 0x0a01_0000, 0x0a02_0000];
+        assert_eq!(at.map(|at| slots.index(at)), [None, Some(0), Some(0), Some(1), None]);
     }
 }

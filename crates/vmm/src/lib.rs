@@ -62,6 +62,7 @@
 #![forbid(unsafe_code)]
 
 mod arch;
+mod exits;
 pub mod fdt;
 pub mod layout;
 pub mod loader;
@@ -73,6 +74,7 @@ mod transport;
 mod uart;
 
 pub use arch::Arch;
+pub use exits::ExitMeter;
 pub use machine::{Machine, MachineConfig, MachineError};
 pub use run::{Outcome, Remote, Stopper};
 pub use transport::{Registers, Transport};

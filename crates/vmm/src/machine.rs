@@ -7,6 +7,7 @@ use cubie_mmio_bus::{Bus, BusError};
 use cubie_virtio_core::{MMIO_SIZE, VirtioDevice};
 use vm_memory::mmap::FromRangesError;
 
+use crate::exits::ExitMeter;
 use crate::fdt::{Description, FdtError, InterruptController, Peripheral};
 use crate::layout::{self, Layout, LayoutError, Placement, VIRTIO};
 use crate::loader::{self, Kernel, LoadError};
@@ -93,6 +94,7 @@ pub struct Machine<V: Vm> {
     pub(crate) devices: Vec<Plugged>,
     pub(crate) uart: Arc<Mutex<Uart>>,
     pub(crate) ending: Arc<Ending>,
+    pub(crate) exits: ExitMeter,
     pub(crate) pin: bool,
     dtb: Vec<u8>,
 }
@@ -121,9 +123,10 @@ impl<V: Vm> Machine<V> {
         let initrd = config.initrd.as_deref().unwrap_or_default();
         loader::load(&memory, &config.kernel, initrd, &dtb, &placement)?;
         vm.map_memory(&memory)?;
-        let vcpus = create_vcpus(&mut vm, config, &placement)?;
+        let mut vcpus = create_vcpus(&mut vm, config, &placement)?;
         vm.start_interrupts()?;
 
+        let exits = ExitMeter::new(devices.len(), &mut vcpus);
         let bus = Bus::new();
         connect_uart(&vm, &bus, &uart)?;
         let mut board = Board::new(&vm, &bus, &memory)?;
@@ -136,6 +139,7 @@ impl<V: Vm> Machine<V> {
         let kicks = vcpus.iter().map(|vcpu| Box::new(vcpu.kick()) as _);
         Ok(Self {
             ending: Arc::new(Ending::new(kicks.collect())),
+            exits,
             vm,
             vcpus,
             bus,
@@ -149,6 +153,11 @@ impl<V: Vm> Machine<V> {
     /// The device tree that the guest is handed.
     pub fn dtb(&self) -> &[u8] {
         &self.dtb
+    }
+
+    /// A handle that tells what its vCPUs leave the guest for, also after the end.
+    pub fn exits(&self) -> ExitMeter {
+        self.exits.clone()
     }
 
     /// A handle that ends the machine from another thread, also before it runs.

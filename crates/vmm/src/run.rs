@@ -10,6 +10,7 @@ use cubie_virtio_core::VirtioDevice;
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
 
+use crate::exits::ExitMeter;
 use crate::machine::{Machine, MachineError};
 use crate::strays::STRAYS;
 use crate::transport::Plugged;
@@ -102,14 +103,14 @@ impl<V: Vm> Machine<V> {
     /// # Errors
     /// When the host refused a thread, or the hypervisor cannot go on. The devices are dropped then.
     pub fn run(self) -> Result<(Outcome, Vec<Box<dyn VirtioDevice>>), MachineError> {
-        let (bus, ending, pin) = (&self.bus, &*self.ending, self.pin);
+        let (bus, ending, exits, pin) = (&self.bus, &*self.ending, &self.exits, self.pin);
         thread::scope(|scope| {
             for (index, vcpu) in self.vcpus.into_iter().enumerate() {
                 let run = move || {
                     if pin {
                         pin_to(index);
                     }
-                    run_vcpu(vcpu, bus, ending);
+                    run_vcpu(vcpu, bus, ending, exits);
                 };
                 let name = format!("vcpu{index}");
                 if let Err(e) = thread::Builder::new().name(name).spawn_scoped(scope, run) {
@@ -150,7 +151,7 @@ fn pin_to(index: usize) {
 }
 
 /// The thread of one vCPU.
-fn run_vcpu(mut vcpu: impl Vcpu, bus: &Bus, ending: &Ending) {
+fn run_vcpu(mut vcpu: impl Vcpu, bus: &Bus, ending: &Ending, exits: &ExitMeter) {
     let _watch = Watch(ending);
     let mut store = |address, data: &[u8]| {
         if !bus.write(address, data) {
@@ -160,12 +161,16 @@ fn run_vcpu(mut vcpu: impl Vcpu, bus: &Bus, ending: &Ending) {
     let end = loop {
         match vcpu.run(&mut store) {
             Ok(Exit::Read { address, data }) => {
+                exits.count(address);
                 if !bus.read(address, data) {
                     data.fill(0);
                     STRAYS.note("load", address);
                 }
             }
-            Ok(Exit::Write { address, data }) => store(address, data),
+            Ok(Exit::Write { address, data }) => {
+                exits.count(address);
+                store(address, data);
+            }
             Ok(Exit::Kicked) if ending.lock().is_some() => return,
             Ok(Exit::Kicked) => {}
             Ok(Exit::Off) => break Ok(Outcome::Off),

@@ -306,3 +306,24 @@ fn a_panic_in_a_device_ends_the_machine_and_is_passed_on() {
     let machine = Machine::build(vm, &config(2), vec![device(DeviceId::RNG)], uart().0).unwrap();
     assert!(in_time(|| machine.run().map(|(outcome, _)| outcome)).is_err());
 }
+
+#[test]
+fn exits_are_told_by_device_and_by_vcpu_also_after_the_end() {
+    let at = |slot| layout::VIRTIO.address(slot).unwrap();
+    let script = vec![
+        Step::Read { address: at(0), len: 4 },
+        Step::Read { address: at(1), len: 4 },
+        Step::write(at(1) + 0x70, &[0; 4]),
+        Step::write(layout::UART.start, b"!"),
+        Step::Off,
+    ];
+    let devices = vec![device(DeviceId(42)), device(DeviceId(43))];
+    let machine = Machine::build(ScriptedVm::new(script), &config(1), devices, uart().0).unwrap();
+    let exits = machine.exits();
+    assert_eq!(machine.run().unwrap().0, Outcome::Off);
+    // The first register of each is in its page.
+    assert_eq!((0..3).map(|slot| exits.of_device(slot)).collect::<Vec<_>>(), [0, 1, 0]);
+    assert_eq!(exits.of_others(), 1);
+    let vcpus = exits.of_vcpus().unwrap();
+    assert_eq!((vcpus.all, vcpus.user_mmio), (3, 2));
+}

@@ -6,7 +6,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use vmm_sys_util::eventfd::EventFd;
 
 use super::{Delayed, Step, World, lock};
-use crate::{Exit, HvError, Kick, Vcpu};
+use crate::{Exit, ExitCounter, Exits, HvError, Kick, Vcpu};
 
 /// The vCPU of a [`ScriptedVm`](super::ScriptedVm).
 pub struct ScriptedVcpu {
@@ -14,14 +14,15 @@ pub struct ScriptedVcpu {
     world: Arc<Mutex<World>>,
     delayed: Arc<Delayed>,
     kicked: Arc<ScriptedKick>,
+    exits: Arc<ScriptedExits>,
     buffer: [u8; 8],
     reading: Option<usize>,
 }
 
 impl ScriptedVcpu {
     pub(super) fn new(script: Vec<Step>, world: Arc<Mutex<World>>, delayed: Arc<Delayed>) -> Self {
-        let (kicked, buffer) = (Arc::default(), [0; 8]);
-        Self { script: script.into(), world, delayed, kicked, buffer, reading: None }
+        let (kicked, exits, buffer) = (Arc::default(), Arc::default(), [0; 8]);
+        Self { script: script.into(), world, delayed, kicked, exits, buffer, reading: None }
     }
 
     /// Plays on until something comes out.
@@ -95,13 +96,37 @@ impl Vcpu for ScriptedVcpu {
             lock(&self.world).seen.push(self.buffer[..len].to_vec());
         }
         let (world, delayed) = (Arc::clone(&self.world), Arc::clone(&self.delayed));
+        let exits = Arc::clone(&self.exits);
         let exit = self.play();
         lock(&world).exits += 1;
+        exits.count(&exit);
         delayed.carry_out(late);
         Ok(exit)
     }
 
     fn kick(&self) -> Arc<ScriptedKick> {
         Arc::clone(&self.kicked)
+    }
+
+    fn exit_counter(&mut self) -> Result<Arc<dyn ExitCounter>, HvError> {
+        Ok(Arc::clone(&self.exits) as _)
+    }
+}
+
+/// What a [`ScriptedVcpu`] has come out for.
+#[derive(Default)]
+struct ScriptedExits(Mutex<Exits>);
+
+impl ScriptedExits {
+    fn count(&self, exit: &Exit<'_>) {
+        let mut exits = lock(&self.0);
+        exits.all += 1;
+        exits.user_mmio += u64::from(matches!(exit, Exit::Read { .. } | Exit::Write { .. }));
+    }
+}
+
+impl ExitCounter for ScriptedExits {
+    fn exits(&self) -> Result<Exits, HvError> {
+        Ok(*lock(&self.0))
     }
 }
