@@ -14,6 +14,7 @@
 //! | [`kvm`] | `cubie-arm-kvm` | the hypervisor layer on KVM for ARM (empty on other processors) |
 //! | [`net`], [`blk`], [`console`], [`rng`] | `cubie-virtio-…` | the devices |
 //! | [`user_net`] | `cubie-user-net` | a network for the guest without privileges |
+//! | [`netpath`] | `cubie-netpath` | what a packet costs at each hop, and which switch would help |
 //! | [`vmm`] | `cubie-vmm` | layout, loaders, device tree, machine |
 //! | [`lkvm`] | here | options in the manner of LKVM |
 //!
@@ -38,6 +39,7 @@ pub use cubie_arm_kvm as kvm;
 pub use cubie_host_net as host_net;
 pub use cubie_hv as hv;
 pub use cubie_mmio_bus as mmio;
+pub use cubie_netpath as netpath;
 pub use cubie_user_net as user_net;
 pub use cubie_virtio_blk as blk;
 pub use cubie_virtio_console as console;

@@ -8,7 +8,7 @@ use crate::{
 };
 
 /// Crates that are published, lowest floor first.
-pub(crate) const PUBLISHED: [&str; 15] = [
+pub(crate) const PUBLISHED: [&str; 16] = [
     "cubie-vm-irq",
     "cubie-mmio-bus",
     "cubie-host-net",
@@ -21,6 +21,7 @@ pub(crate) const PUBLISHED: [&str; 15] = [
     "cubie-virtio-console",
     "cubie-virtio-rng",
     "cubie-user-net",
+    "cubie-netpath",
     "cubie-testkit",
     "cubie-vmm",
     "cubie",

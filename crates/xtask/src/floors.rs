@@ -19,6 +19,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("cubie-virtio-console", 4),
     ("cubie-virtio-rng", 4),
     ("cubie-user-net", 5),
+    ("cubie-netpath", 5),
     ("cubie-vmm", 5),
     ("cubie-testkit", 5),
     ("cubie-armlab", 5),

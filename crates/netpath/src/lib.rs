@@ -1,0 +1,58 @@
+//! The road of a packet between a guest and its host, hop by hop: what happened there, and what it cost.
+//!
+//! ```text
+//!  guest's application, stack and driver ─► exits ─► waking ─► rings ─► host's stack ─► interface
+//!                                       ◄─────────────────── interrupts
+//! ```
+//!
+//! For VMMs that want to show a person where the time of a network card goes, and which switch would help.
+//!
+//! * [`Reading`]: all counters of one card, in figures. Who reads them where is the VMM's affair: this crate looks
+//!   at nothing by itself. The difference of two readings is a reading.
+//! * [`Report`]: what a reading comes to: a [`Hop`] for each place on the road, the dearest one, and [`Advice`].
+//!   Printed, it is a table; [`Report::svg`] draws the road, [`Report::json`] is for machines.
+//!
+//! # What a cost is
+//!
+//! Nanoseconds of processor time a packet, either way. The guest's are those of its vCPUs' threads, all that it
+//! does besides included; the worker's are split by the turns that the card has timed
+//! ([`Samples`](cubie_virtio_net::Samples)). What nobody has measured is left blank, and never a 0.
+//!
+//! # What advice is
+//!
+//! Each [`Switch`] bears on some hops, and can take no more off the road than these cost: that is its gain, an upper
+//! bound. Those that the figures give a reason for are listed by their gain; a switch that is on already, or that
+//! would save less than a twentieth, is not.
+//!
+//! ```
+//! use std::time::Duration;
+//! use cubie_netpath::{Reading, Report, ThreadTime};
+//! use cubie_virtio_net::Counters;
+//! # use cubie_virtio_net::{Loopback, Mac, Net};
+//! # let card = Net::new(Loopback::new()?, Mac::made_from("cubie"));
+//!
+//! let counters: Counters = card.counters();
+//! let guest = ThreadTime::parse("7000000 1000 12"); // /proc/…/schedstat of the vCPUs
+//! let reading = Reading { guest, ..Reading::of_card(&counters, Duration::from_secs(1)) };
+//! let report = Report::of(&reading);
+//! assert!(report.to_string().contains("no packet has passed"));
+//! assert!(report.svg().starts_with("<svg"));
+//! # Ok::<(), std::io::Error>(())
+//! ```
+#![forbid(unsafe_code)]
+
+mod advice;
+mod drawing;
+mod hop;
+mod json;
+mod number;
+mod reading;
+mod report;
+mod table;
+mod thread_time;
+
+pub use advice::{Advice, Switch};
+pub use hop::{Hop, Place};
+pub use reading::{Interface, Reading, Setup};
+pub use report::Report;
+pub use thread_time::ThreadTime;
