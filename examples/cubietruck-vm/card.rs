@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use anyhow::Context;
 use cubie::lkvm::NetworkOption;
-use cubie::net::{Capture, Captured, Mac, Net, NetBackend};
+use cubie::net::{Capture, Captured, Counters, Mac, Net, NetBackend};
+use cubie::netpath::Setup;
 use cubie::virtio::VirtioDevice;
+use virtio_bindings::virtio_net::VIRTIO_NET_F_HOST_TSO4;
 
 /// How a card is going to be.
 pub(crate) struct CardPlan<'a> {
@@ -19,6 +21,13 @@ pub(crate) struct CardPlan<'a> {
     pub(crate) vhost: bool,
     /// For how long its threads look for frames by themselves.
     pub(crate) poll: Option<Duration>,
+}
+
+/// A card, and what can be told of it.
+pub(crate) struct Card {
+    pub(crate) device: Box<dyn VirtioDevice>,
+    pub(crate) counters: Counters,
+    pub(crate) setup: Setup,
 }
 
 impl<'a> CardPlan<'a> {
@@ -36,11 +45,7 @@ impl<'a> CardPlan<'a> {
     }
 
     /// Makes the card, which is on something called `on`, with a pair of queues for each of `ends`.
-    pub(crate) fn on<B: NetBackend>(
-        mut self,
-        on: &str,
-        ends: Vec<B>,
-    ) -> anyhow::Result<Box<dyn VirtioDevice>> {
+    pub(crate) fn on<B: NetBackend>(mut self, on: &str, ends: Vec<B>) -> anyhow::Result<Card> {
         match self.capture.take() {
             None => self.make(on, ends),
             Some(capture) => {
@@ -50,7 +55,7 @@ impl<'a> CardPlan<'a> {
         }
     }
 
-    fn make<B: NetBackend>(self, on: &str, ends: Vec<B>) -> anyhow::Result<Box<dyn VirtioDevice>> {
+    fn make<B: NetBackend>(mut self, on: &str, ends: Vec<B>) -> anyhow::Result<Card> {
         let mut card = Net::with_pairs(ends, self.mac_on(on)).context("--network mq=PAIRS")?;
         if let Some(mtu) = self.mtu {
             card = card.with_mtu(mtu)?;
@@ -62,7 +67,15 @@ impl<'a> CardPlan<'a> {
             && let Err(error) = card.use_vhost()
         {
             eprintln!("cubietruck-vm: vhost=1: {error}; going on without");
+            self.vhost = false;
         }
-        Ok(Box::new(card))
+        let setup = Setup {
+            vhost: self.vhost,
+            pairs: card.counters().pairs(),
+            polling: Some(self.poll.is_some()),
+            offloads: card.features().has_bit(VIRTIO_NET_F_HOST_TSO4),
+            ..Setup::default()
+        };
+        Ok(Card { counters: card.counters(), setup, device: Box::new(card) })
     }
 }

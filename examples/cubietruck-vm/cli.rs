@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use anyhow::Context;
 use clap::{Parser, ValueEnum};
 use cubie::lkvm::{ByteRate, DiskOption, MemorySize, NetworkOption};
 use cubie::vmm::Arch;
@@ -86,6 +87,12 @@ pub(crate) struct Cli {
     #[arg(long, value_name = "FILE")]
     pub(crate) dump_dtb: Option<PathBuf>,
 
+    /// At the end, say what a packet has cost at each hop between guest and host, and which switch would
+    /// help: a table on standard error, or in FOLDER, which is there, netpath.txt, netpath.json and a
+    /// drawing for each card, netpath.svg. Ctrl-A s shows the table at any time, also without this
+    #[arg(long, value_name = "FOLDER", num_args = 0..=1, require_equals = true)]
+    pub(crate) netpath: Option<Option<PathBuf>>,
+
     /// Keep each of the guest's CPUs on a CPU of the host (always so on the emulated board)
     #[arg(long)]
     pub(crate) pin: bool,
@@ -96,6 +103,15 @@ pub(crate) struct Cli {
 }
 
 impl Cli {
+    /// A folder that cannot be written to is found before anything is started. Nothing is left in it.
+    pub(crate) fn check_folder(&self) -> anyhow::Result<()> {
+        let Some(Some(folder)) = &self.netpath else { return Ok(()) };
+        let trial = tempfile::tempfile_in(folder);
+        let what =
+            || format!("--netpath={}: give a folder that can be written to", folder.display());
+        trial.map(drop).with_context(what)
+    }
+
     /// The options by which a hypervisor may refuse a machine.
     #[cfg(target_arch = "aarch64")]
     pub(crate) fn hardware_options(&self) -> String {

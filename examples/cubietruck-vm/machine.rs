@@ -23,6 +23,7 @@ use cubie::vmm::{
 };
 
 use crate::cli::{self, Cli, Console, Ring, Virtio};
+use crate::netpath::NetPath;
 use crate::network::add_networks;
 
 pub(crate) type Devices = Vec<Box<dyn VirtioDevice>>;
@@ -33,7 +34,7 @@ pub(crate) fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
     let kvm = Kvm::open()?;
     let mut devices: Devices = vec![Box::new(random(cli.rng_rate))];
     add_disks(&mut devices, &cli.disk)?;
-    let networks = add_networks(&mut devices, cli)?;
+    let mut networks = add_networks(&mut devices, cli)?;
 
     let (sender, events) = channel();
     let terminal = Terminal::open(move |event| {
@@ -54,7 +55,8 @@ pub(crate) fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
     };
     let mut greeting = Some(greeting(cli, &config, &networks.said));
     let remote = Remote::default();
-    let asked = obey(events, resizer, remote.clone());
+    let netpath = NetPath::new(std::mem::take(&mut networks.paths), cli);
+    let asked = obey(events, resizer, remote.clone(), Arc::clone(&netpath));
     // A restart is a new machine with the same devices.
     loop {
         let vm = kvm.create_vm(hardware(cli)).with_context(|| cli.hardware_options())?;
@@ -68,8 +70,12 @@ pub(crate) fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
             let _ = writeln!(Messages, "{greeting}");
         }
         remote.steer(machine.stopper());
+        netpath.follow(machine.exits());
         let (outcome, stopped) = machine.run()?;
         devices = stopped;
+        if outcome != Outcome::Reset {
+            netpath.finish(cli)?;
+        }
         match outcome {
             Outcome::Reset => {}
             Outcome::Off => return Ok(ExitCode::SUCCESS),
@@ -80,7 +86,7 @@ pub(crate) fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
 }
 
 /// Writes a file so that there is either all of it or what was there before.
-fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
+pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
     // A link or a device, such as /dev/stdout, is written and not replaced.
     if path.symlink_metadata().is_ok_and(|there| !there.is_file()) {
         return fs::write(path, bytes);
@@ -182,6 +188,7 @@ fn obey(
     events: Receiver<TerminalEvent>,
     resizer: Option<Resizer>,
     remote: Remote,
+    netpath: Arc<NetPath>,
 ) -> Arc<OnceLock<u8>> {
     let asked = Arc::new(OnceLock::new());
     let end = Arc::clone(&asked);
@@ -190,6 +197,10 @@ fn obey(
             let status = match event {
                 TerminalEvent::Resized(size) => {
                     resizer.iter().for_each(|resizer| resizer.resize(size));
+                    continue;
+                }
+                TerminalEvent::Status => {
+                    netpath.show();
                     continue;
                 }
                 TerminalEvent::Quit => 0,

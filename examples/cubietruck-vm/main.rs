@@ -7,6 +7,8 @@ mod images;
 #[cfg(target_arch = "aarch64")]
 mod machine;
 #[cfg(target_arch = "aarch64")]
+mod netpath;
+#[cfg(target_arch = "aarch64")]
 mod network;
 
 use std::process::ExitCode;
@@ -24,7 +26,7 @@ fn main() -> ExitCode {
         .without_time()
         .with_max_level(tracing_subscriber::filter::LevelFilter::WARN)
         .init();
-    match start(cli) {
+    match cli.check_folder().and_then(|()| start(cli)) {
         Ok(code) => code,
         Err(error) => {
             eprintln!("cubietruck-vm: {}", message(&error));

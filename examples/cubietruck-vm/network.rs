@@ -6,9 +6,10 @@ use cubie::lkvm::{NetworkMode, NetworkOption, SocketOption, TapOption};
 use cubie::net::{Mac, Null, Socket, Tap, TapError};
 use cubie::user_net::{Config, UserNet};
 
-use crate::card::CardPlan;
+use crate::card::{Card, CardPlan};
 use crate::cli::Cli;
 use crate::machine::Devices;
+use crate::netpath::CardPath;
 
 /// What a card takes whose driver is not told: Ethernet's.
 const USUAL_MTU: u16 = 1500;
@@ -18,6 +19,8 @@ const USUAL_MTU: u16 = 1500;
 pub(crate) struct Networks {
     /// As the greeting has it.
     pub(crate) said: Vec<String>,
+    /// What can be told of each card.
+    pub(crate) paths: Vec<CardPath>,
     /// What taps lead to, as long as this is there.
     leads: Vec<HostNet>,
     /// Taps on cards of the host's, likewise.
@@ -32,15 +35,16 @@ pub(crate) fn add_networks(devices: &mut Devices, cli: &Cli) -> anyhow::Result<N
     for (index, network) in options.iter().enumerate() {
         let mut plan = CardPlan::new(network, &cli.name)?;
         let on = |what: &str| format!("{what} {index}");
-        devices.push(match &network.mode {
+        let mut on_tap = None;
+        let card = match &network.mode {
             NetworkMode::None => continue,
             NetworkMode::Tap(tap) => {
                 let taps = networks.open_tap(tap, |name| plan.mac_on(name))?;
                 plan.mac = plan.mac.or(taps[0].mac());
                 plan.mtu = Some(taps[0].mtu()?).filter(|mtu| *mtu != USUAL_MTU);
                 (plan.vhost, plan.poll) = (tap.vhost, tap.poll);
-                let name = taps[0].name().to_owned();
-                plan.on(&name, taps)?
+                let name = on_tap.insert(taps[0].name().to_owned());
+                plan.on(name, taps)?
             }
             NetworkMode::User(config) => plan.on(&on("user"), vec![networks.open_user(config)?])?,
             NetworkMode::Socket(socket) => {
@@ -53,7 +57,13 @@ pub(crate) fn add_networks(devices: &mut Devices, cli: &Cli) -> anyhow::Result<N
                 networks.said.push("card without a network".into());
                 plan.on(&on("null"), vec![Null::new()?])?
             }
-        });
+        };
+        let Card { device, counters, mut setup } = card;
+        setup.name = on_tap.as_ref().map_or(format!("card {index}"), |tap| format!("tap {tap}"));
+        let macvtap = matches!(&network.mode, NetworkMode::Tap(tap) if tap.macvtap.is_some());
+        let at = devices.len();
+        networks.paths.push(CardPath { counters, setup, tap: on_tap, macvtap, device: at });
+        devices.push(device);
         if let Some(capture) = &network.capture {
             networks.said.push(format!("captured in {}", capture.path.display()));
         }

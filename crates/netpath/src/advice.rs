@@ -1,6 +1,7 @@
 //! Which switch would help, by the figures.
 
 use std::fmt;
+use std::time::Duration;
 
 use crate::hop::{Hop, Place};
 use crate::number::{each, time};
@@ -43,7 +44,7 @@ impl Switch {
             Self::Offloads => "mode=tap, which has offloads".into(),
             Self::Vhost => "vhost=1".into(),
             Self::Queues => format!("mq={}", setup.cpus),
-            Self::Polling => "busy polling".into(),
+            Self::Polling => "poll=50".into(),
             Self::Moderation => "`ethtool -C eth0 rx-usecs 50 rx-frames 16` in the guest".into(),
             Self::Page => "--registers page".into(),
         }
@@ -153,8 +154,9 @@ impl Figures<'_> {
     fn queues(&self) -> Option<Advice> {
         let Setup { pairs, cpus, .. } = self.reading.setup;
         let servers = self.reading.workers.into_iter().chain(self.reading.kernel);
-        let run: u64 = servers.map(|time| time.run).sum();
-        let busy = each(run, self.reading.elapsed.as_nanos() as u64)? / pairs.max(1) as f64;
+        let ran: Duration = servers.sum();
+        let elapsed = self.reading.elapsed.max(Duration::from_nanos(1));
+        let busy = ran.div_duration_f64(elapsed) / pairs.max(1) as f64;
         if pairs >= cpus || busy < 0.7 {
             return None;
         }

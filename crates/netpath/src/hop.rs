@@ -72,10 +72,10 @@ pub(crate) fn hops(reading: &Reading) -> Vec<Hop> {
         ("all, in the kernel", reading.exits.map(|exits| exits.kernel_mmio)),
         ("all", reading.exits.map(|exits| exits.all)),
     ];
-    let guest = reading.guest.and_then(|time| each(time.run, packets));
+    let guest = reading.guest.and_then(|time| each(time.as_nanos() as u64, packets));
     let mut hops = vec![hop(Place::Guest, guest, &[]), hop(Place::Exits, None, &exits)];
     if reading.setup.vhost {
-        let kernel = reading.kernel.and_then(|time| each(time.run, packets));
+        let kernel = reading.kernel.and_then(|time| each(time.as_nanos() as u64, packets));
         hops.push(hop(Place::Kernel, kernel, &[]));
     } else {
         hops.extend(served_here(reading, hop));
@@ -103,7 +103,7 @@ fn served_here(
     let waking = reading
         .workers
         .zip(turns)
-        .and_then(|(time, turns)| Some((each(time.run, passed)? - turns).max(0.0)));
+        .and_then(|(time, turns)| Some((each(time.as_nanos() as u64, passed)? - turns).max(0.0)));
     [
         hop(Place::Waking, waking, &[("wake-ups", Some(woken))]),
         hop(

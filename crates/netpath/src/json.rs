@@ -1,9 +1,11 @@
 //! A report for machines.
 
+use std::time::Duration;
+
 use cubie_virtio_net::{Effort, Histogram, Traffic};
 use serde_json::{Value, json};
 
-use crate::{Report, ThreadTime};
+use crate::Report;
 
 pub(crate) fn object(report: &Report) -> Value {
     let reading = &report.reading;
@@ -36,10 +38,10 @@ pub(crate) fn object(report: &Report) -> Value {
             "kernel_mmio": exits.kernel_mmio,
             "idle": exits.idle,
         })),
-        "threads": {
-            "guest": reading.guest.map(time),
-            "workers": reading.workers.map(time),
-            "vhost": reading.kernel.map(time),
+        "thread_nanos": {
+            "guest": reading.guest.map(nanos),
+            "workers": reading.workers.map(nanos),
+            "vhost": reading.kernel.map(nanos),
         },
         "interface": reading.interface.map(|interface| json!({
             "receive_drops": interface.receive_drops,
@@ -96,6 +98,6 @@ fn histogram(times: &Histogram) -> Value {
     counts.map(|(bucket, count)| ((1u64 << bucket).to_string(), Value::from(*count))).collect()
 }
 
-fn time(time: ThreadTime) -> Value {
-    json!({ "run_nanos": time.run, "wait_nanos": time.wait })
+fn nanos(time: Duration) -> u64 {
+    time.as_nanos() as u64
 }

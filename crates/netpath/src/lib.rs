@@ -26,13 +26,13 @@
 //!
 //! ```
 //! use std::time::Duration;
-//! use cubie_netpath::{Reading, Report, ThreadTime};
+//! use cubie_netpath::{Reading, Report, run_time};
 //! use cubie_virtio_net::Counters;
 //! # use cubie_virtio_net::{Loopback, Mac, Net};
 //! # let card = Net::new(Loopback::new()?, Mac::made_from("cubie"));
 //!
 //! let counters: Counters = card.counters();
-//! let guest = ThreadTime::parse("7000000 1000 12"); // /proc/…/schedstat of the vCPUs
+//! let guest = run_time("7000000 1000 12"); // /proc/…/schedstat of the vCPUs
 //! let reading = Reading { guest, ..Reading::of_card(&counters, Duration::from_secs(1)) };
 //! let report = Report::of(&reading);
 //! assert!(report.to_string().contains("no packet has passed"));
@@ -48,11 +48,11 @@ mod json;
 mod number;
 mod reading;
 mod report;
+mod run_time;
 mod table;
-mod thread_time;
 
 pub use advice::{Advice, Switch};
 pub use hop::{Hop, Place};
 pub use reading::{Interface, Reading, Setup};
 pub use report::Report;
-pub use thread_time::ThreadTime;
+pub use run_time::run_time;

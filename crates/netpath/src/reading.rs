@@ -5,8 +5,6 @@ use std::time::Duration;
 use cubie_hv::Exits;
 use cubie_virtio_net::{Counters, Effort, Traffic};
 
-use crate::ThreadTime;
-
 /// All counters of one card, at a time or between two. What nobody can tell is `None`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Reading {
@@ -25,11 +23,11 @@ pub struct Reading {
     /// Exits of all vCPUs, whatever for.
     pub exits: Option<Exits>,
     /// Threads of the vCPUs: the guest's time, and that of its exits.
-    pub guest: Option<ThreadTime>,
+    pub guest: Option<Duration>,
     /// The card's threads in this process.
-    pub workers: Option<ThreadTime>,
+    pub workers: Option<Duration>,
     /// The kernel's threads that serve the card's queues (vhost).
-    pub kernel: Option<ThreadTime>,
+    pub kernel: Option<Duration>,
     /// The host's interface.
     pub interface: Option<Interface>,
 }
@@ -76,6 +74,7 @@ impl Reading {
             receive: counters.receive(),
             transmit: counters.transmit(),
             effort: counters.effort(),
+            workers: Some(counters.worker_time()),
             setup: Setup { pairs: counters.pairs(), ..Setup::default() },
             ..Self::default()
         }
@@ -84,8 +83,8 @@ impl Reading {
     /// What came since `earlier`, a reading of the same card.
     #[must_use]
     pub fn since(&self, earlier: &Self) -> Self {
-        let times = |now: Option<ThreadTime>, then: Option<ThreadTime>| {
-            now.zip(then).map(|(now, then)| now.since(then))
+        let times = |now: Option<Duration>, then: Option<Duration>| {
+            now.zip(then).map(|(now, then)| now.saturating_sub(then))
         };
         Self {
             setup: self.setup.clone(),
@@ -127,7 +126,9 @@ impl Reading {
 }
 
 impl Interface {
-    fn since(self, earlier: Self) -> Self {
+    /// What came since `earlier`.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> Self {
         let pair =
             |now: [u64; 2], then: [u64; 2]| [0, 1].map(|at| now[at].saturating_sub(then[at]));
         Self {

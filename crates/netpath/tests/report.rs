@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use cubie_hv::Exits;
-use cubie_netpath::{Interface, Place, Reading, Report, Setup, Switch, ThreadTime};
+use cubie_netpath::{Interface, Place, Reading, Report, Setup, Switch};
 use cubie_virtio_net::{Effort, Samples, Traffic};
 use proptest::prelude::*;
 
@@ -40,8 +40,8 @@ fn reading() -> Reading {
         effort: [effort, effort],
         device_exits: Some(0),
         exits: Some(Exits { all: 5000, kernel_mmio: 1800, ..Exits::default() }),
-        guest: Some(ThreadTime { run: 2_000_000, wait: 0 }),
-        workers: Some(ThreadTime { run: 6_000_000, wait: 0 }),
+        guest: Some(Duration::from_nanos(2_000_000)),
+        workers: Some(Duration::from_nanos(6_000_000)),
         kernel: None,
         interface: Some(Interface::default()),
     }
@@ -85,15 +85,15 @@ fn what_nobody_has_measured_is_blank() {
     }
     assert!(Report::of(&unsampled).to_string().contains("No hop's cost is known"));
     let json: serde_json::Value = serde_json::from_str(&Report::of(&unsampled).json()).unwrap();
-    assert!(json["threads"]["guest"].is_null() && json["dearest"].is_null());
+    assert!(json["thread_nanos"]["guest"].is_null() && json["dearest"].is_null());
 }
 
 #[test]
 fn the_dearest_hop_is_the_one_that_costs_the_most() {
     let mut reading = reading();
-    reading.guest = Some(ThreadTime { run: 9_000_000, wait: 0 });
+    reading.guest = Some(Duration::from_nanos(9_000_000));
     assert_eq!(Report::of(&reading).dearest().unwrap().place, Place::Guest);
-    reading.workers = Some(ThreadTime { run: 40_000_000, wait: 0 });
+    reading.workers = Some(Duration::from_nanos(40_000_000));
     assert_eq!(Report::of(&reading).dearest().unwrap().place, Place::Waking);
     let text = Report::of(&reading).to_string();
     assert!(text.contains("The dearest hop: waking"), "{text}");
@@ -117,7 +117,7 @@ fn a_switch_is_named_if_the_figures_speak_for_it_and_no_longer_when_it_is_on() {
 
     // Nearly all of a second is the worker's, and there is another CPU.
     let mut busy = usual.clone();
-    busy.workers = Some(ThreadTime { run: 900_000_000, wait: 0 });
+    busy.workers = Some(Duration::from_nanos(900_000_000));
     assert!(switches(&busy).contains(&Switch::Queues));
     busy.setup.pairs = 2;
     assert!(!switches(&busy).contains(&Switch::Queues));
@@ -158,7 +158,7 @@ fn the_kernels_card_has_its_frames_from_the_interface_and_blanks_elsewhere() {
     vhost.setup.vhost = true;
     let (received, sent) = ([500, 5000], [1500, 15_000]);
     vhost.interface = Some(Interface { received, sent, receive_drops: 20, transmit_drops: 0 });
-    vhost.kernel = Some(ThreadTime { run: 8_000_000, wait: 0 });
+    vhost.kernel = Some(Duration::from_nanos(8_000_000));
     let report = Report::of(&vhost);
     assert_eq!(report.reading.frames(), [500, 1500]);
     assert_eq!(hop(&report, Place::Kernel).0, Some(4000.0));
@@ -176,11 +176,11 @@ fn the_difference_of_two_readings_is_a_reading() {
     both.receive.frames += 7;
     both.effort[0].kicks = Some(450);
     both.elapsed += Duration::from_secs(2);
-    both.guest = Some(ThreadTime { run: 3_000_000, wait: 9 });
+    both.guest = Some(Duration::from_nanos(3_000_000));
     let since = both.since(&one);
     assert_eq!((since.receive.frames, since.transmit.frames), (7, 0));
     assert_eq!((since.effort[0].kicks, since.elapsed), (Some(50), Duration::from_secs(2)));
-    assert_eq!(since.guest, Some(ThreadTime { run: 1_000_000, wait: 9 }));
+    assert_eq!(since.guest, Some(Duration::from_nanos(1_000_000)));
     assert_eq!(since.setup, one.setup);
 }
 
@@ -200,7 +200,7 @@ fn any_reading() -> impl Strategy<Value = Reading> {
             (effort.samples.nanos, effort.samples.host) = (n[1], n[2]);
             (effort.interrupts, effort.batches) = (n[3], n[4]);
         }
-        reading.workers = on[4].then_some(ThreadTime { run: n[15], wait: n[16] });
+        reading.workers = on[4].then_some(Duration::from_nanos(n[15]));
         reading.exits = on[5].then_some(Exits { all: n[17], ..Exits::default() });
         reading.device_exits = Some(n[18]);
         reading.elapsed = Duration::from_nanos(n[19]);

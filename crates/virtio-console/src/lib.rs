@@ -38,6 +38,7 @@
 //! for event in events {
 //!     match event {
 //!         TerminalEvent::Resized(size) => resizer.resize(size),
+//!         TerminalEvent::Status => println!("all is well"),
 //!         TerminalEvent::Quit | TerminalEvent::Terminated(_) => break,
 //!     }
 //! }

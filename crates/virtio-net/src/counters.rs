@@ -1,6 +1,7 @@
 //! What passed, and what did not.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::Effort;
 use crate::effort::{Counter, EffortTally};
@@ -43,6 +44,8 @@ pub struct Drops {
 pub(crate) struct PairTally {
     pub(crate) receive: Tally,
     pub(crate) transmit: Tally,
+    /// Nanoseconds that the pair's worker has run.
+    pub(crate) worker: Counter,
 }
 
 #[derive(Debug, Default)]
@@ -105,6 +108,12 @@ impl Counters {
     /// The same in this pair, counted from 0. It took nothing in one that the card does not have.
     pub fn effort_of_pair(&self, pair: usize) -> [Effort; 2] {
         self.0.get(pair).map_or_else(Default::default, PairTally::effort)
+    }
+
+    /// Processor time of the threads of all pairs, as they have looked at it last: once in 61 wake-ups. They serve
+    /// both directions.
+    pub fn worker_time(&self) -> Duration {
+        Duration::from_nanos(self.0.iter().map(|pair| pair.worker.get()).sum())
     }
 
     /// Where a pair's thread counts.

@@ -14,6 +14,7 @@ use crate::parts::Pair;
 use crate::poller::Poller;
 use crate::protocol::{NOTF_COAL, VQ_NOTF_COAL};
 use crate::receive::Receiver;
+use crate::samples::ThreadClock;
 use crate::transmit::Transmitter;
 use crate::workers::HostEnd;
 use crate::{Counters, Link, NetBackend};
@@ -53,6 +54,7 @@ pub(crate) struct PairHandler<B> {
     poller: Option<Poller>,
     seat: Seat,
     counters: Counters,
+    clock: ThreadClock,
     /// What the host end was told that it may leave to the driver; an earlier driver's is not known here.
     offloads: Option<Features>,
     /// The driver uses the pair. If not, it is sent nothing, and what it sends all the same is dropped.
@@ -81,6 +83,7 @@ impl<B: NetBackend> HostEnd for B {
         let receiver = Receiver::new(pair.receive, filter, card.clone(), seat.pair());
         let transmitter = Transmitter::new(pair.transmit, card, seat.pair());
         let (backend, offloads, active) = (self, None, false);
+        let clock = ThreadClock::default();
         PairHandler {
             backend,
             receiver,
@@ -89,6 +92,7 @@ impl<B: NetBackend> HostEnd for B {
             poller,
             seat,
             counters,
+            clock,
             offloads,
             active,
         }
@@ -124,8 +128,9 @@ impl<B: NetBackend> PairHandler<B> {
         });
     }
 
-    fn count_wakeup(&self, token: u32) {
+    fn count_wakeup(&mut self, token: u32) {
         let tally = self.counters.tally(self.seat.pair());
+        self.clock.woken(&tally.worker);
         match token {
             RECEIVE_KICK => tally.receive.effort.woken_by_kicks.add(1),
             TRANSMIT_KICK => tally.transmit.effort.woken_by_kicks.add(1),

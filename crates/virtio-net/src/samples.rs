@@ -1,7 +1,9 @@
 //! Where the time goes, looked at in one turn of many.
 
 use std::array;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+use rustix::time::{ClockId, clock_gettime};
 
 use crate::Histogram;
 use crate::effort::Counter;
@@ -156,7 +158,31 @@ impl Sampler {
     }
 }
 
-fn nanos(time: std::time::Duration) -> u64 {
+/// Processor time of the thread that it is used on, looked at once in so many wake-ups.
+#[derive(Debug, Default)]
+pub(crate) struct ThreadClock {
+    /// Wake-ups until the next look.
+    left: u32,
+    /// Nanoseconds at the last one.
+    before: u64,
+}
+
+impl ThreadClock {
+    /// The thread was woken: what has come since the last look is added to `nanos`.
+    pub(crate) fn woken(&mut self, nanos: &Counter) {
+        if self.left > 0 {
+            self.left -= 1;
+            return;
+        }
+        self.left = EVERY - 1;
+        let time = clock_gettime(ClockId::ThreadCPUTime);
+        let now = time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64;
+        nanos.add(now.saturating_sub(self.before));
+        self.before = now;
+    }
+}
+
+fn nanos(time: Duration) -> u64 {
     time.as_nanos() as u64
 }
 
@@ -184,6 +210,21 @@ mod tests {
         assert_eq!((samples.turn.count(), samples.call.count()), (2, 4));
         assert!(samples.nanos >= samples.host + samples.interrupts);
         assert_eq!(samples.rings(), samples.nanos - samples.host - samples.interrupts);
+    }
+
+    #[test]
+    fn a_thread_knows_how_long_it_has_run() {
+        std::thread::spawn(|| {
+            let (mut clock, nanos): (ThreadClock, Counter) = Default::default();
+            clock.woken(&nanos);
+            let first = nanos.get();
+            (1..EVERY).for_each(|_| clock.woken(&nanos));
+            assert!(first > 0 && nanos.get() == first, "once in so many");
+            clock.woken(&nanos);
+            assert!(nanos.get() > first);
+        })
+        .join()
+        .unwrap();
     }
 
     #[test]

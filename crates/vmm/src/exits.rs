@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use cubie_hv::{ExitCounter, Exits, HvError, Vcpu};
+use nix::time::{ClockId, clock_gettime};
 
 use crate::layout::VIRTIO;
 
@@ -16,6 +18,8 @@ struct Meter {
     /// To user space, for the registers of each virtio device. Several vCPUs count, and each exit costs far more.
     devices: Vec<AtomicU64>,
     others: AtomicU64,
+    /// Nanoseconds that vCPUs' threads had run when they ended.
+    ran: AtomicU64,
     vcpus: Vec<Result<Arc<dyn ExitCounter>, HvError>>,
 }
 
@@ -25,6 +29,7 @@ impl ExitMeter {
         Self(Arc::new(Meter {
             devices: (0..devices).map(|_| AtomicU64::new(0)).collect(),
             others: AtomicU64::new(0),
+            ran: AtomicU64::new(0),
             vcpus: vcpus.iter_mut().map(Vcpu::exit_counter).collect(),
         }))
     }
@@ -34,6 +39,19 @@ impl ExitMeter {
         let Meter { devices, others, .. } = &*self.0;
         let device = VIRTIO.index(address).and_then(|slot| devices.get(slot));
         device.unwrap_or(others).fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The thread of a vCPU, on which this is called, is at its end.
+    pub(crate) fn end(&self) {
+        if let Ok(time) = clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID) {
+            let ran = Duration::from(time).as_nanos() as u64;
+            self.0.ran.fetch_add(ran, Ordering::Relaxed);
+        }
+    }
+
+    /// Processor time of the vCPUs' threads, `vcpu0` and on, that have ended.
+    pub fn time_of_ended(&self) -> Duration {
+        Duration::from_nanos(self.0.ran.load(Ordering::Relaxed))
     }
 
     /// Exits to user space for the registers of the virtio device `slot`, as [`Machine::build`](crate::Machine::build)

@@ -171,7 +171,7 @@ fn run_vcpu(mut vcpu: impl Vcpu, bus: &Bus, ending: &Ending, exits: &ExitMeter) 
                 exits.count(address);
                 store(address, data);
             }
-            Ok(Exit::Kicked) if ending.lock().is_some() => return,
+            Ok(Exit::Kicked) if ending.lock().is_some() => return exits.end(),
             Ok(Exit::Kicked) => {}
             Ok(Exit::Off) => break Ok(Outcome::Off),
             Ok(Exit::Reset) => break Ok(Outcome::Reset),
@@ -179,6 +179,7 @@ fn run_vcpu(mut vcpu: impl Vcpu, bus: &Bus, ending: &Ending, exits: &ExitMeter) 
             Err(error) => break Err(error),
         }
     };
+    exits.end();
     ending.finish(end);
 }
 

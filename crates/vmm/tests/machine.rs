@@ -326,4 +326,5 @@ fn exits_are_told_by_device_and_by_vcpu_also_after_the_end() {
     assert_eq!(exits.of_others(), 1);
     let vcpus = exits.of_vcpus().unwrap();
     assert_eq!((vcpus.all, vcpus.user_mmio), (3, 2));
+    assert!(exits.time_of_ended() > Duration::ZERO);
 }

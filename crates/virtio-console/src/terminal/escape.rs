@@ -11,12 +11,14 @@ pub(super) enum Key {
     /// Half an escape, or one that does not exist.
     Nothing,
     Quit,
+    Status,
     Help,
 }
 
 /// Key after the prefix, what it stands for, what the help says. A new escape is a new line.
-const ESCAPES: [(u8, Key, &str); 3] = [
+const ESCAPES: [(u8, Key, &str); 4] = [
     (b'x', Key::Quit, "Ctrl-A x       end the virtual machine"),
+    (b's', Key::Status, "Ctrl-A s       how the virtual machine is doing"),
     (b'c', Key::Help, "Ctrl-A c       this help"),
     (PREFIX, Key::Guest(PREFIX), "Ctrl-A Ctrl-A  send Ctrl-A to the guest"),
 ];
@@ -60,9 +62,9 @@ mod tests {
 
     #[test]
     fn escapes_are_taken_out() {
-        let typed = b"a\x01xb\x01c\x01\x01c";
+        let typed = b"a\x01xb\x01c\x01\x01c\x01s";
         let (a, b, c) = (Key::Guest(b'a'), Key::Guest(b'b'), Key::Guest(b'c'));
-        assert_eq!(keys(typed), [a, Key::Quit, b, Key::Help, Key::Guest(1), c]);
+        assert_eq!(keys(typed), [a, Key::Quit, b, Key::Help, Key::Guest(1), c, Key::Status]);
     }
 
     #[test]

@@ -148,6 +148,7 @@ impl<F: FnMut(TerminalEvent)> Reader<F> {
             Key::Guest(_) if self.person && self.waiting.len() >= MOST_WAITING => {}
             Key::Guest(byte) => self.waiting.push_back(byte),
             Key::Quit => (self.on_event)(TerminalEvent::Quit),
+            Key::Status => (self.on_event)(TerminalEvent::Status),
             Key::Help => {
                 // Without a standard error there is nobody to help.
                 let _ = Messages.write_all(help().as_bytes());

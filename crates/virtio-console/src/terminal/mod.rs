@@ -34,6 +34,8 @@ pub use raw_mode::{Messages, restore_terminals};
 pub enum TerminalEvent {
     /// The person wants the machine to end (Ctrl-A x).
     Quit,
+    /// The person wants to know how the machine is doing (Ctrl-A s).
+    Status,
     /// The window has another size: for [`Resizer::resize`](crate::Resizer::resize).
     Resized(WindowSize),
     /// This signal (SIGTERM, SIGHUP, SIGINT) asks the program to end. The second one ends it.
