@@ -27,14 +27,23 @@ fn a_victim_sets_a_network_up() {
 
 /// Another process with a network.
 fn victim(host: &Namespace, side: usize) -> Child {
+    start_victim(host, "ends::a_victim_sets_a_network_up", (VICTIM, side.to_string()))
+}
+
+/// The tests' own program as another process, which runs one test to set something up. It is told so by a variable.
+pub(crate) fn start_victim(
+    host: &Namespace,
+    test: &'static str,
+    told: (&'static str, String),
+) -> Child {
     host.run(move || {
         let mut command = Command::new(std::env::current_exe().unwrap());
-        command.args(["--exact", "ends::a_victim_sets_a_network_up", "--nocapture"]);
-        command.env(VICTIM, side.to_string()).stdin(Stdio::piped()).stdout(Stdio::piped());
+        command.args(["--exact", test, "--nocapture"]);
+        command.env(told.0, told.1).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let lines = BufReader::new(child.stdout.as_mut().unwrap()).lines();
         let up = lines.map(Result::unwrap).find(|line| line.ends_with("is up"));
-        assert!(up.is_some(), "the network does not come up");
+        assert!(up.is_some(), "{test}: nothing comes up");
         child
     })
 }

@@ -1,12 +1,9 @@
 //! Taps on a card of the host's: here the host's end of the cable to the world.
 
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Stdio};
-
 use cubie_host_net::{HostNetError, Macvtap};
 
-use crate::ends::as_nobody;
-use crate::namespace::{Namespace, Network};
+use crate::ends::{as_nobody, start_victim};
+use crate::namespace::Network;
 
 /// How the tests' own program is told to make one and wait for its end.
 const VICTIM: &str = "CUBIE_HOST_NET_MACVTAP_VICTIM";
@@ -59,25 +56,12 @@ fn a_victim_makes_a_macvtap() {
     std::io::stdin().lines().for_each(drop);
 }
 
-/// Another process with a macvtap.
-fn victim(host: &Namespace) -> Child {
-    host.run(move || {
-        let mut command = Command::new(std::env::current_exe().unwrap());
-        command.args(["--exact", "macvtaps::a_victim_makes_a_macvtap", "--nocapture"]);
-        command.env(VICTIM, "").stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut child = command.spawn().unwrap();
-        let lines = BufReader::new(child.stdout.as_mut().unwrap()).lines();
-        let up = lines.map(Result::unwrap).find(|line| line.ends_with("is up"));
-        assert!(up.is_some(), "the macvtap does not come up");
-        child
-    })
-}
-
 #[test]
 fn what_a_killed_program_leaves_goes_at_the_next_start_and_that_of_a_living_one_stays() {
     let Some(Network { host, guest: _guest, world: _world }) = network() else { return };
     let before = host.state();
-    let mut killed = victim(&host);
+    let mut killed =
+        start_victim(&host, "macvtaps::a_victim_makes_a_macvtap", (VICTIM, String::new()));
     let up = host.state();
     assert_ne!(up, before);
     let next = host.run(|| make("lo").map(drop)).unwrap_err();
