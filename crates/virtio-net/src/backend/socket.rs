@@ -83,7 +83,10 @@ impl Socket {
             let flags = EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::ET;
             match epoll::add(&self.events, &stream, EventData::new_u64(0), flags) {
                 Ok(()) => self.connection = Some(Connection::new(stream)),
-                Err(error) => tracing::debug!(%error, "the socket cannot be waited for"),
+                Err(error) => {
+                    tracing::debug!(%error, "the socket cannot be waited for");
+                    self.peer.lost();
+                }
             }
         }
         self.show();
