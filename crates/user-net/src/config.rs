@@ -37,19 +37,24 @@ impl Default for Config {
 }
 
 /// Bounds of what a guest can make the host hold. Where there is no room for a new flow, the one that
-/// was silent for the longest time gives way; to one that comes by a forwarded port, only another of
-/// those, and it is turned away where there is none. Each number of flows is at least 1.
+/// was silent for the longest time gives way, of those that began on the same side: who comes by a
+/// forwarded port takes no place of the guest's own flows, nor they of those. Each number of flows is at
+/// least 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// TCP connections, both ways; each has a socket of the host and up to twice
+    /// TCP connections of the guest's; each has a socket of the host and up to twice
     /// [`Limits::tcp_buffer`].
     pub tcp_flows: usize,
+    /// The same of those that come by forwarded ports.
+    pub tcp_inward: usize,
     /// Bytes of a TCP connection on their way, in each direction; the guest's window.
     pub tcp_buffer: usize,
     /// A TCP connection without a byte for so long is reset.
     pub tcp_idle: Duration,
-    /// UDP flows, both ways; each has a socket of the host.
+    /// UDP flows of the guest's; each has a socket of the host.
     pub udp_flows: usize,
+    /// Those that come by forwarded ports, of which they have the sockets.
+    pub udp_inward: usize,
     /// A UDP flow without a datagram for so long is forgotten.
     pub udp_idle: Duration,
     /// Pings of hosts outside; each has a socket of the host.
@@ -62,9 +67,11 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             tcp_flows: 256,
+            tcp_inward: 128,
             tcp_buffer: 128 << 10,
             tcp_idle: Duration::from_secs(2 * 60 * 60),
             udp_flows: 256,
+            udp_inward: 256,
             udp_idle: Duration::from_secs(60),
             ping_flows: 16,
             ping_idle: Duration::from_secs(10),

@@ -16,8 +16,7 @@ use crate::ends::Ends;
 use crate::events::Token;
 use crate::frames::Outbox;
 use crate::icmp::{self, Echo, Unreachable};
-use crate::socket;
-use crate::table::{Path, Table};
+use crate::table::{Began, Path, Table};
 use crate::udp;
 
 /// Bytes of a packet that an error about it quotes.
@@ -52,9 +51,10 @@ struct Flow {
 }
 
 impl Datagrams {
-    /// Room for `most` flows, each of which may be `idle` for so long.
-    pub(crate) fn new(kind: Kind, most: usize, idle: Duration) -> Self {
-        let flows = Table::new(most, idle);
+    /// Room for `most` flows of the guest's and `most_inward` that come in, each of which may be `idle` for
+    /// so long.
+    pub(crate) fn new(kind: Kind, most: usize, most_inward: usize, idle: Duration) -> Self {
+        let flows = Table::new(most, most_inward, idle);
         Self { kind, flows, waiting: VecDeque::new(), buffer: vec![0; udp::LONGEST].into() }
     }
 
@@ -80,8 +80,7 @@ impl Datagrams {
     }
 
     /// A flow that begins on the host's side: `peer` has sent something to a forwarded port, and gets
-    /// answers by that port's `socket`. Flows of the guest's own do not give way to one: without room,
-    /// the datagram is lost.
+    /// answers by that port's `socket`.
     pub(crate) fn forward(
         &mut self,
         path: Path,
@@ -91,11 +90,9 @@ impl Datagrams {
         ends: &mut Ends,
     ) {
         if self.flows.touch(&path, ends.now).is_none() {
-            if self.make_room(|flow| flow.peer.is_some()).is_err() {
-                return;
-            }
+            self.make_room(Began::Host);
             let flow = Flow { socket: Arc::clone(socket), peer: Some(peer), mac, waiting: false };
-            self.flows.insert(path, None, flow, ends.now);
+            self.flows.insert(path, (Began::Host, None), flow, ends.now);
         }
         push(self.kind, path, mac, datagram, &mut ends.outbox);
     }
@@ -144,22 +141,21 @@ impl Datagrams {
         let socket = match self.kind {
             Kind::Udp => {
                 let host = ends.nat.host_address_of(&path, ends.now);
-                socket::udp(host.ok_or(Errno::PERM)?)?
+                ends.outside.udp(host.ok_or(Errno::PERM)?)?
             }
-            Kind::Ping if ends.nat.may_ping(path.remote.ip()) => socket::ping(path.remote)?,
+            Kind::Ping if ends.nat.may_ping(path.remote.ip()) => ends.outside.ping(path.remote)?,
             Kind::Ping => return Err(Errno::PERM.into()),
         };
-        self.make_room(|_| true)?;
+        self.make_room(Began::Guest);
         let token = ends.events.watch(&socket)?;
         let flow = Flow { socket: Arc::new(socket), peer: None, mac, waiting: false };
-        self.flows.insert(path, Some(token), flow, ends.now);
+        self.flows.insert(path, (Began::Guest, Some(token)), flow, ends.now);
         self.flows.get(&path).ok_or(io::ErrorKind::NotFound.into())
     }
 
-    fn make_room(&mut self, may_go: impl Fn(&Flow) -> bool) -> io::Result<()> {
-        let oldest = self.flows.in_the_way(may_go)?;
+    fn make_room(&mut self, began: Began) {
+        let oldest = self.flows.in_the_way(began);
         oldest.into_iter().for_each(|path| self.remove(&path));
-        Ok(())
     }
 
     fn remove(&mut self, path: &Path) {

@@ -19,7 +19,8 @@ use crate::table::Path;
 use crate::tcp::Tcp;
 use crate::{UserNetError, arp, ndp, socket, udp};
 
-/// Connections or datagrams that are let in in one turn.
+/// Connections that each port lets in in one turn, and datagrams that all of them do together: a quarter
+/// of the frames that wait for the guest at most, so that its own flows have their part.
 const TURN: usize = 32;
 /// Peers of a UDP port that are remembered, of whom those without a flow are forgotten first.
 const MOST_PEERS: usize = 1024;
@@ -28,6 +29,8 @@ const MOST_PEERS: usize = 1024;
 #[derive(Debug)]
 pub(crate) struct Doors {
     doors: Vec<Door>,
+    /// Who has the first turn next.
+    first: usize,
     ports: Ports,
     buffer: Box<[u8]>,
 }
@@ -53,7 +56,7 @@ impl Doors {
             })
         });
         let (ports, buffer) = (Ports::new(), vec![0; udp::LONGEST].into());
-        Ok(Self { doors: doors.collect::<Result<_, _>>()?, ports, buffer })
+        Ok(Self { doors: doors.collect::<Result<_, _>>()?, first: 0, ports, buffer })
     }
 
     /// The forwarded ports, with those that the host has chosen in place of port 0.
@@ -77,14 +80,19 @@ impl Doors {
         true
     }
 
-    /// Lets in who has knocked.
+    /// Lets in who has knocked, each time another door first.
     pub(crate) fn serve(&mut self, tcp: &mut Tcp, udp: &mut Datagrams, ends: &mut Ends) {
-        let Self { doors, ports, buffer } = self;
-        for door in doors.iter_mut().filter(|door| door.knocked) {
+        let Self { doors, first, ports, buffer } = self;
+        *first = if *first + 1 < doors.len() { *first + 1 } else { 0 };
+        let (last, next) = doors.split_at_mut(*first);
+        let mut datagrams = TURN;
+        for door in next.iter_mut().chain(last).filter(|door| door.knocked) {
             let Some(mac) = ends.neighbours.find(door.forward.guest.ip()) else { continue };
             match door.forward.transport {
                 Transport::Tcp => door.accept(mac, tcp, ends),
-                Transport::Udp => door.receive(mac, udp, ports, buffer, ends),
+                Transport::Udp => {
+                    door.receive(mac, udp, (&mut *ports, &mut datagrams), buffer, ends);
+                }
             }
         }
     }
@@ -108,8 +116,8 @@ impl Door {
             {
                 Ok(()) => {}
                 Err(error) => match Errno::from_io_error(&error) {
-                    // Whoever it was has gone meanwhile, or finds a house full of the guest's own.
-                    Some(Errno::CONNABORTED | Errno::USERS) => {}
+                    // Whoever it was has gone meanwhile.
+                    Some(Errno::CONNABORTED) => {}
                     // Else whoever is there waits until there are descriptors again.
                     error => {
                         self.knocked = error != Some(Errno::AGAIN);
@@ -126,16 +134,14 @@ impl Door {
         &mut self,
         mac: EthernetAddress,
         udp: &mut Datagrams,
-        ports: &mut Ports,
+        (ports, left): (&mut Ports, &mut usize),
         buffer: &mut [u8],
         ends: &mut Ends,
     ) {
         let socket = Arc::clone(&self.socket);
         let mut failed = false;
-        for _ in 0..TURN {
-            if !ends.outbox.has_room() {
-                break;
-            }
+        while *left > 0 && ends.outbox.has_room() {
+            *left -= 1;
             match recvfrom(&socket, &mut *buffer, RecvFlags::empty()) {
                 Ok((len, _, peer)) => {
                     let Some(peer) = peer.and_then(|peer| peer.try_into().ok()) else { continue };

@@ -16,9 +16,13 @@ use crate::events::{Events, Token};
 use crate::frames::Outbox;
 use crate::nat::Nat;
 use crate::neighbours::Neighbours;
+use crate::outside::{HostSockets, Outside};
 use crate::packet::Packet;
 use crate::tcp::{Tcp, earlier};
 use crate::{Config, Forward, UserNetError, arp};
+
+/// Batches of events that one turn looks at: a host where more and more happens has others wait.
+const BATCHES: usize = 16;
 
 /// The gateway of a guest's network, as bytes: for cards of another kind, and for tests.
 ///
@@ -38,16 +42,26 @@ pub struct Gateway {
 impl Gateway {
     /// A network as `config` has it, which listens on its forwarded ports.
     pub fn new(config: &Config, now: Instant) -> Result<Self, UserNetError> {
+        Self::reaching(Box::new(HostSockets), config, now)
+    }
+
+    /// The same with another way to the world `outside`; its forwarded ports are this process's.
+    pub fn reaching(
+        outside: Box<dyn Outside>,
+        config: &Config,
+        now: Instant,
+    ) -> Result<Self, UserNetError> {
         let mut events = Events::new()?;
         let doors = Doors::open(&config.forwards, &mut events)?;
         let (outbox, neighbours, nat) =
             (Outbox::default(), Neighbours::default(), Nat::new(config));
-        let mut ends = Ends { outbox, events, nat, neighbours, now };
+        let mut ends = Ends { outbox, events, outside, nat, neighbours, now };
         let limits = &config.limits;
         Ok(Self {
             tcp: Tcp::new(limits, &mut ends),
-            udp: Datagrams::new(Kind::Udp, limits.udp_flows, limits.udp_idle),
-            pings: Datagrams::new(Kind::Ping, limits.ping_flows, limits.ping_idle),
+            udp: Datagrams::new(Kind::Udp, limits.udp_flows, limits.udp_inward, limits.udp_idle),
+            // None come in.
+            pings: Datagrams::new(Kind::Ping, limits.ping_flows, 0, limits.ping_idle),
             ends,
             doors,
             tokens: vec![],
@@ -111,7 +125,7 @@ impl Gateway {
         tcp.expire(ends);
         udp.expire(ends.now);
         pings.expire(ends.now);
-        loop {
+        for _ in 0..BATCHES {
             ends.events.take(tokens);
             for token in tokens.drain(..) {
                 let _whose = tcp.event(token)
@@ -119,13 +133,16 @@ impl Gateway {
                     || pings.event(token)
                     || doors.event(token, ends);
             }
-            doors.serve(tcp, udp, ends);
-            tcp.serve(ends);
-            udp.serve(ends);
-            pings.serve(ends);
-            if ends.events.were_all() || !ends.outbox.has_room() {
+            if ends.events.were_all() {
                 break;
             }
+        }
+        doors.serve(tcp, udp, ends);
+        tcp.serve(ends);
+        udp.serve(ends);
+        pings.serve(ends);
+        if !ends.events.were_all() {
+            ends.events.wake();
         }
         if let Some(next) = self.next() {
             self.ends.events.set_timer(next, self.ends.now);

@@ -17,6 +17,7 @@
 //! * [`UserNet`]: the host end for a card of `cubie-virtio-net`.
 //! * [`Gateway`]: the same with frames as bytes, for cards of another kind, and with time as an
 //!   argument, for tests.
+//! * [`Outside`]: what makes its sockets, if not this process alone.
 //! * [`Config`]: what the guest may reach, and how much of all there may be ([`Limits`]).
 //! * [`Forward`]: a port of the host's that leads to one of the guest's, the only way in.
 //! * [`addresses`]: who has which address.
@@ -51,8 +52,8 @@
 //!    left of one connection's buffer. A connection that waits for the host has no timer but that for
 //!    being idle.
 //! 5. A flow ends with both its ends, by a reset of either, when it was idle for too long, or when
-//!    another one needs its place. Who comes by a forwarded port takes no place of the guest's own
-//!    flows.
+//!    another one needs its place. Those who come by a forwarded port and the guest's own flows have
+//!    places apart: neither takes one of the other's.
 //!
 //! The guest's checksums and segments of any length are taken as they are
 //! (`VIRTIO_NET_F_CSUM`, `VIRTIO_NET_F_HOST_TSO4`, `…6`), and given so to a driver that takes them
@@ -92,6 +93,7 @@ mod metadata;
 mod nat;
 mod ndp;
 mod neighbours;
+mod outside;
 mod packet;
 mod ports;
 mod resolvers;
@@ -106,3 +108,4 @@ pub use config::{Config, Limits};
 pub use error::UserNetError;
 pub use forward::{Forward, ForwardError, Transport};
 pub use gateway::Gateway;
+pub use outside::{HostSockets, Outside};

@@ -4,8 +4,6 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use rustix::io::Errno;
-
 use crate::events::Token;
 
 /// The two ends of a flow, as the guest sees them.
@@ -16,12 +14,23 @@ pub(crate) struct Path {
     pub(crate) remote: SocketAddr,
 }
 
-/// Flows of one kind.
+/// Who has begun a flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Began {
+    Guest,
+    /// Somebody who came by a forwarded port.
+    Host,
+}
+
+/// Flows of one kind. Those that the guest has begun and those that come in have places of their own.
 #[derive(Debug)]
 pub(crate) struct Table<F> {
     entries: HashMap<Path, Entry<F>>,
     paths: HashMap<Token, Path>,
+    /// Of those that the guest has begun.
     most: usize,
+    /// Of those that come in.
+    most_inward: usize,
     idle: Duration,
     /// No flow has been idle for too long before.
     next: Option<Instant>,
@@ -30,15 +39,18 @@ pub(crate) struct Table<F> {
 #[derive(Debug)]
 struct Entry<F> {
     flow: F,
+    began: Began,
     token: Option<Token>,
     used: Instant,
 }
 
 impl<F> Table<F> {
-    /// Room for `most` flows, each of which may be `idle` for so long.
-    pub(crate) fn new(most: usize, idle: Duration) -> Self {
+    /// Room for `most` flows of the guest's and `most_inward` that come in, each of which may be `idle` for
+    /// so long.
+    pub(crate) fn new(most: usize, most_inward: usize, idle: Duration) -> Self {
         let (entries, paths) = (HashMap::new(), HashMap::new());
-        Self { entries, paths, most: most.max(1), idle, next: None }
+        let (most, most_inward) = (most.max(1), most_inward.max(1));
+        Self { entries, paths, most, most_inward, idle, next: None }
     }
 
     /// The flow, which has been used `now`.
@@ -64,28 +76,35 @@ impl<F> Table<F> {
         self.paths.get(&token).copied()
     }
 
-    pub(crate) fn insert(&mut self, path: Path, token: Option<Token>, flow: F, now: Instant) {
+    pub(crate) fn insert(
+        &mut self,
+        path: Path,
+        (began, token): (Began, Option<Token>),
+        flow: F,
+        now: Instant,
+    ) {
         self.remove(&path);
         self.paths.extend(token.map(|token| (token, path)));
-        self.entries.insert(path, Entry { flow, token, used: now });
+        self.entries.insert(path, Entry { flow, began, token, used: now });
         self.next = self.next.or(Some(now + self.idle));
     }
 
     pub(crate) fn remove(&mut self, path: &Path) -> Option<F> {
-        let Entry { flow, token, used: _ } = self.entries.remove(path)?;
+        let Entry { flow, token, .. } = self.entries.remove(path)?;
         token.and_then(|token| self.paths.remove(&token));
         Some(flow)
     }
 
-    /// The flow that has to go before another one can come, of those that `may_go`. If none may, no
-    /// other one can come: `EUSERS`.
-    pub(crate) fn in_the_way(&self, may_go: impl Fn(&F) -> bool) -> Result<Option<Path>, Errno> {
-        if self.entries.len() < self.most {
-            return Ok(None);
-        }
-        let may_go = self.entries.iter().filter(|(_, entry)| may_go(&entry.flow));
-        let (path, _) = may_go.min_by_key(|(_, entry)| entry.used).ok_or(Errno::USERS)?;
-        Ok(Some(*path))
+    /// The flow that has to go before another one can come: of those that began so, the one that was silent
+    /// for the longest time.
+    pub(crate) fn in_the_way(&self, began: Began) -> Option<Path> {
+        let most = match began {
+            Began::Guest => self.most,
+            Began::Host => self.most_inward,
+        };
+        let alike = || self.entries.iter().filter(|(_, entry)| entry.began == began);
+        let oldest = alike().min_by_key(|(_, entry)| entry.used);
+        oldest.filter(|_| alike().count() >= most).map(|(path, _)| *path)
     }
 
     /// Flows that have been idle for too long.
@@ -129,28 +148,30 @@ mod tests {
     fn the_flow_that_was_silent_for_the_longest_time_gives_way() {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
-        let mut table = Table::new(3, Duration::from_secs(60));
+        let mut table = Table::new(3, 1, Duration::from_secs(60));
         for port in 1..=3 {
-            assert_eq!(table.in_the_way(|_| true), Ok(None));
-            table.insert(path(port), None, port, at(port.into()));
+            assert_eq!(table.in_the_way(Began::Guest), None);
+            table.insert(path(port), (Began::Guest, None), port, at(port.into()));
         }
-        assert_eq!(table.in_the_way(|_| true), Ok(Some(path(1))));
+        assert_eq!(table.in_the_way(Began::Guest), Some(path(1)));
         assert_eq!(table.touch(&path(1), at(9)), Some(&mut 1));
-        assert_eq!(table.in_the_way(|_| true), Ok(Some(path(2))));
-        assert_eq!(table.in_the_way(|port| *port != 2), Ok(Some(path(3))));
-        assert_eq!(table.in_the_way(|_| false), Err(Errno::USERS));
+        assert_eq!(table.in_the_way(Began::Guest), Some(path(2)));
+        assert_eq!(table.in_the_way(Began::Host), None);
+        table.insert(path(4), (Began::Host, None), 4, at(10));
+        assert_eq!(table.in_the_way(Began::Host), Some(path(4)));
+        assert_eq!(table.in_the_way(Began::Guest), Some(path(2)));
         assert_eq!(table.remove(&path(2)), Some(2));
-        assert_eq!(table.in_the_way(|_| false), Ok(None));
+        assert_eq!(table.in_the_way(Began::Guest), None);
     }
 
     #[test]
     fn a_flow_ends_when_it_has_been_idle_and_not_before() {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
-        let mut table = Table::new(8, Duration::from_secs(60));
+        let mut table = Table::new(8, 8, Duration::from_secs(60));
         assert_eq!(table.next(), None);
-        table.insert(path(1), None, (), at(0));
-        table.insert(path(2), None, (), at(10));
+        table.insert(path(1), (Began::Guest, None), (), at(0));
+        table.insert(path(2), (Began::Host, None), (), at(10));
         table.touch(&path(1), at(30));
         assert_eq!(table.expired(at(59)), []);
         assert_eq!(table.expired(at(60)), []);

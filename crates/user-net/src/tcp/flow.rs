@@ -24,8 +24,6 @@ pub(super) struct Flow {
     pub(super) mac: EthernetAddress,
     /// Bytes of payload that the guest takes at once.
     pub(super) most: u16,
-    /// Somebody on the host's side began it.
-    pub(super) inward: bool,
     /// The host's side has not answered yet, since then.
     connecting: Option<Instant>,
     /// How long the guest may say nothing before it is open.
@@ -71,7 +69,7 @@ impl Flow {
     ) -> Option<Self> {
         let mut flow = Self::new(mac, host, buffer);
         flow.socket().connect(context, path.guest, path.remote).ok()?;
-        Some(Self { inward: true, ..flow })
+        Some(flow)
     }
 
     fn new(mac: EthernetAddress, host: OwnedFd, buffer: usize) -> Self {
@@ -88,7 +86,6 @@ impl Flow {
             host,
             mac,
             most: LEAST,
-            inward: false,
             connecting: None,
             patience: PATIENCE,
             readable: true,

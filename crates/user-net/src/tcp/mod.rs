@@ -24,8 +24,7 @@ use crate::ends::Ends;
 use crate::events::Token;
 use crate::frames::{Outbox, ethertype};
 use crate::ports::Ports;
-use crate::socket;
-use crate::table::{Path, Table};
+use crate::table::{Began, Path, Table};
 use flow::Flow;
 use port::Port;
 use syn::LEAST;
@@ -63,7 +62,7 @@ impl Tcp {
         Self {
             interface,
             nobody: SocketSet::new(vec![]),
-            flows: Table::new(limits.tcp_flows, limits.tcp_idle),
+            flows: Table::new(limits.tcp_flows, limits.tcp_inward, limits.tcp_idle),
             queue: VecDeque::new(),
             buffer: limits.tcp_buffer.max(MTU),
             ports: Ports::new(),
@@ -102,7 +101,7 @@ impl Tcp {
     }
 
     /// A connection to `guest` for somebody at the other end of `host`; it seems to come from the
-    /// gateway. Where there is no room, connections of the guest's own do not give way: `EUSERS`.
+    /// gateway.
     pub(crate) fn forward(
         &mut self,
         guest: SocketAddr,
@@ -110,12 +109,12 @@ impl Tcp {
         host: OwnedFd,
         ends: &mut Ends,
     ) -> io::Result<()> {
-        self.make_room(|flow| flow.inward, ends)?;
+        self.make_room(Began::Host, ends);
         let path = self.ports.path_to(guest, |path| self.flows.contains(path));
-        let token = ends.events.watch(&host)?;
+        let began = (Began::Host, Some(ends.events.watch(&host)?));
         let context = self.interface.context();
         let flow = Flow::inward(path, mac, host, self.buffer, context);
-        self.flows.insert(path, Some(token), flow.ok_or(Errno::INVAL)?, ends.now);
+        self.flows.insert(path, began, flow.ok_or(Errno::INVAL)?, ends.now);
         self.enqueue(path);
         Ok(())
     }
@@ -174,20 +173,19 @@ impl Tcp {
         if path.guest.port() == 0 {
             return Err(Errno::INVAL.into());
         }
-        let host = socket::tcp(address)?;
-        self.make_room(|_| true, ends)?;
-        let token = ends.events.watch(&host)?;
+        let host = ends.outside.tcp(address)?;
+        self.make_room(Began::Guest, ends);
+        let began = (Began::Guest, Some(ends.events.watch(&host)?));
         let flow = Flow::outward(path, mac, host, self.buffer, ends.now);
-        self.flows.insert(path, Some(token), flow, ends.now);
+        self.flows.insert(path, began, flow, ends.now);
         Ok(())
     }
 
-    fn make_room(&mut self, may_go: impl Fn(&Flow) -> bool, ends: &mut Ends) -> io::Result<()> {
-        if let Some(path) = self.flows.in_the_way(may_go)? {
+    fn make_room(&mut self, began: Began, ends: &mut Ends) {
+        if let Some(path) = self.flows.in_the_way(began) {
             tracing::debug!(remote = %path.remote, "the oldest idle connection gives way");
             self.end(path, ends);
         }
-        Ok(())
     }
 
     /// Ends a flow on both sides, whatever it is at.

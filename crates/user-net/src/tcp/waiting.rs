@@ -42,6 +42,7 @@ impl Connection {
         let mut ends = Ends {
             outbox: Outbox::default(),
             events: Events::new().unwrap(),
+            outside: Box::new(crate::HostSockets),
             nat: Nat::new(&config),
             neighbours: Default::default(),
             now: Instant::now(),

@@ -2,7 +2,7 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use cubie_user_net::{Config, Limits};
 use smoltcp::iface::SocketHandle;
@@ -71,46 +71,63 @@ fn is_alive(stack: &mut Stack, socket: SocketHandle, stream: &mut TcpStream) {
 fn who_comes_in_takes_no_place_of_the_guests_own_connections() {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let forwards = vec!["tcp:127.0.0.1:0-:22".parse().unwrap()];
-    let mut stack = Stack::new(&Config { forwards, ..with(|limits| limits.tcp_flows = 2) });
+    let mut stack = Stack::new(&Config {
+        forwards,
+        ..with(|limits| (limits.tcp_flows, limits.tcp_inward) = (2, 1))
+    });
     let door = stack.cable.forwards().next().unwrap().host;
     let servers = [(); 3].map(|()| stack.listen(22));
     let (own, mut own_host) = connect(&mut stack, &listener);
     // Of those that come in, one gives way to the other, though the guest's own was silent for longer.
     let mut first = TcpStream::connect(door).unwrap();
-    stack.until(|stack| servers.iter().any(|one| stack.tcp(*one).is_active()).then_some(()));
+    let open = |stack: &mut Stack| servers.iter().copied().find(|one| stack.tcp(*one).may_send());
+    let gone = stack.until(open);
     let mut second = TcpStream::connect(door).unwrap();
     stack.until_readable(&first);
     assert_eq!(first.read(&mut [0]).unwrap_err().kind(), ErrorKind::ConnectionReset);
     is_alive(&mut stack, own, &mut own_host);
-    // To another one of the guest's own, the silent one does.
+    stack.until(|stack| (stack.tcp(gone).state() == State::Closed).then_some(()));
+    let inside = stack.until(open);
+    is_alive(&mut stack, inside, &mut second);
+    // Nor do they give way to the guest's own: of those, the oldest one does.
     let (other, mut other_host) = connect(&mut stack, &listener);
-    stack.until_readable(&second);
-    assert_eq!(second.read(&mut [0]).unwrap_err().kind(), ErrorKind::ConnectionReset);
-    // Now there are the guest's own only.
-    let mut third = TcpStream::connect(door).unwrap();
-    stack.until_readable(&third);
-    assert!(matches!(third.read(&mut [0]), Ok(0) | Err(_)), "turned away");
-    is_alive(&mut stack, own, &mut own_host);
+    let (third, mut third_host) = connect(&mut stack, &listener);
+    assert_eq!(own_host.read(&mut [0]).unwrap_err().kind(), ErrorKind::ConnectionReset);
     is_alive(&mut stack, other, &mut other_host);
+    is_alive(&mut stack, third, &mut third_host);
+    is_alive(&mut stack, inside, &mut second);
 }
 
 #[test]
 fn who_comes_in_takes_no_place_of_the_guests_own_datagrams() {
-    let [server, stranger] = [(); 2].map(|()| UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap());
+    let [server, stranger, last] =
+        [(); 3].map(|()| UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap());
+    let strangers = [&stranger, &last];
     let forwards = vec!["udp:127.0.0.1:0-:53".parse().unwrap()];
-    let mut stack = Stack::new(&Config { forwards, ..with(|limits| limits.udp_flows = 1) });
+    let mut stack = Stack::new(&Config {
+        forwards,
+        ..with(|limits| (limits.udp_flows, limits.udp_inward) = (1, 1))
+    });
     let door = stack.cable.forwards().next().unwrap().host;
     let (own, service) = (stack.udp(4000), stack.udp(53));
     stack.send_to(own, b"question", host(server.local_addr().unwrap()));
     stack.until_readable(&server);
     let peer = server.recv_from(&mut [0; 9]).unwrap().1;
-    stranger.send_to(b"no room", door).unwrap();
-    stack.poll();
+    let mut who = vec![];
+    for stranger in strangers {
+        stranger.send_to(b"hello", door).unwrap();
+        who.push(stack.receive_from(service).1);
+    }
     server.send_to(b"answer", peer).unwrap();
     assert_eq!(stack.receive_from(own).0, b"answer");
-    stack.later = Duration::from_secs(61);
-    stranger.send_to(b"room", door).unwrap();
-    assert_eq!(stack.receive_from(service).0, b"room");
+    // Nor do they give way to the guest's own.
+    let another = stack.udp(4001);
+    stack.send_to(another, b"question", host(server.local_addr().unwrap()));
+    stack.until_readable(&server);
+    assert_ne!(server.recv_from(&mut [0; 9]).unwrap().1, peer, "the other one had to go");
+    stack.send_to(service, b"answer", who[1]);
+    stack.until_readable(&last);
+    assert_eq!(last.recv(&mut [0; 9]).unwrap(), 6);
 }
 
 #[test]
@@ -141,4 +158,25 @@ fn datagram_flows_are_bounded_in_number_and_time() {
     server.connect(first).unwrap();
     server.send(b"late").unwrap();
     assert_eq!(server.recv(&mut [0; 9]).unwrap_err().kind(), ErrorKind::ConnectionRefused);
+}
+
+#[test]
+fn a_flood_of_datagrams_from_outside_leaves_room_for_the_guests_own_connection() {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let forwards = ["udp:127.0.0.1:0-:50", "udp:127.0.0.1:0-:51", "udp:127.0.0.1:0-:52"];
+    let forwards = forwards.map(|forward| forward.parse().unwrap()).to_vec();
+    let mut stack = Stack::new(&Config { forwards, ..Config::default() });
+    let doors: Vec<_> = stack.cable.forwards().map(|forward| forward.host).collect();
+    let (own, mut own_host) = connect(&mut stack, &listener);
+    let stranger = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    own_host.write_all(&[7; 1000]).unwrap();
+    for door in doors.iter().flat_map(|door| [door; 64]) {
+        stranger.send_to(&[0; 100], door).unwrap();
+    }
+    // As many as can wait for the guest's buffers at a time.
+    let now = Instant::now();
+    let frames: Vec<_> = (0..128).map_while(|_| stack.cable.output(now, <[u8]>::to_vec)).collect();
+    let carries = |frame: &&Vec<u8>| frame[23] == 6 && frame.len() > 1000;
+    assert_eq!(frames.iter().filter(carries).count(), 1, "of {} frames", frames.len());
+    assert_eq!(stack.tcp(own).state(), State::Established);
 }
