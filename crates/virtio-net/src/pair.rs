@@ -148,9 +148,7 @@ impl<B: NetBackend> PairHandler<B> {
     fn transmit(&mut self) {
         self.transmitter.transmit(&mut self.backend, self.active);
     }
-}
 
-impl<B: NetBackend> PairHandler<B> {
     /// Sees to interrupts that wait.
     fn pace(&mut self) {
         if let Some(pacer) = &mut self.pacer {
