@@ -20,7 +20,8 @@
 //!
 //! * `registers`: the register file under two vCPUs;
 //! * `block`, `net`, `console`, `rng`: whole devices, each beside a model of it (`devices`);
-//! * `loader`: kernel files, `fdt`: device trees.
+//! * `loader`: kernel files, `fdt`: device trees;
+//! * `user_net`: a network without privileges, between a guest and a world outside.
 #![forbid(unsafe_code)]
 
 mod devices;
@@ -34,6 +35,7 @@ mod model;
 mod registers;
 mod script;
 mod serve;
+mod user_net;
 
 pub use devices::{block, console, net, rng};
 pub use fdt::play as fdt;
@@ -41,6 +43,7 @@ pub use loader::play as loader;
 pub use machine::Outcome;
 pub use registers::play as registers;
 pub use script::Script;
+pub use user_net::play as user_net;
 
 use arbitrary::{Arbitrary, Unstructured};
 use cubie_virtq::Features;
@@ -49,7 +52,7 @@ use cubie_virtq::Features;
 pub type Target = fn(&[u8]) -> Option<String>;
 
 /// The targets by their names.
-pub const TARGETS: [(&str, Target); 11] = [
+pub const TARGETS: [(&str, Target); 12] = [
     ("split", |bytes| named(bytes, split)),
     ("indirect", |bytes| named(bytes, indirect)),
     ("packed", |bytes| named(bytes, packed)),
@@ -61,6 +64,7 @@ pub const TARGETS: [(&str, Target); 11] = [
     ("rng", rng),
     ("loader", loader),
     ("fdt", fdt),
+    ("user_net", user_net),
 ];
 
 fn named(bytes: &[u8], run: fn(&Script) -> Outcome) -> Option<String> {

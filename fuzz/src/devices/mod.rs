@@ -99,7 +99,7 @@ impl Pieces {
 }
 
 /// A run's name among the seeds: the two rarest things that happened, of those in `what`, the rarest last.
-fn name(what: &[(&str, usize)]) -> String {
+pub(crate) fn name(what: &[(&str, usize)]) -> String {
     let happened = what.iter().rev().filter(|(_, count)| *count > 0);
     let parts: Vec<_> = happened.map(|(what, _)| *what).take(2).collect();
     if parts.is_empty() { "nothing".to_owned() } else { parts.join("-") }
