@@ -118,6 +118,13 @@ impl Bench {
         self.interrupts()
     }
 
+    /// Lets time pass for a driver that sleeps until it is interrupted. How often it is.
+    #[track_caller]
+    pub(super) fn sleep(&mut self, time: Duration) -> u64 {
+        self.clock.advance(time);
+        self.slot.wait_interrupt(DEADLINE)
+    }
+
     /// When the card answers a command, its workers have done what they were woken for before it.
     #[track_caller]
     pub(super) fn sync(&mut self) {

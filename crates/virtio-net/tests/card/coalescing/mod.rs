@@ -32,6 +32,24 @@ fn an_interrupt_waits_for_so_many_frames_or_for_so_long() {
 }
 
 #[test]
+fn a_driver_that_sleeps_is_woken_in_time() {
+    within(DEADLINE, || {
+        let mut bench = Bench::new();
+        assert_eq!((bench.set(RX_SET, 15, 10), bench.set(TX_SET, 15, 10)), (OK, OK));
+        for queue in [RECEIVE, TRANSMIT, RECEIVE, TRANSMIT] {
+            assert_eq!(bench.pass(queue, 1), 0);
+            assert_eq!(bench.sleep(10 * USEC), 1);
+            // The timer is still set for frames that had not to wait for it.
+            assert_eq!((bench.pass(queue, 14), bench.pass(queue, 1)), (0, 1));
+            bench.clock.advance(5 * USEC);
+            assert_eq!(bench.pass(queue, 1), 0);
+            bench.clock.advance(5 * USEC);
+            assert_eq!(bench.sleep(5 * USEC), 1);
+        }
+    });
+}
+
+#[test]
 fn other_numbers_count_for_what_waits_already() {
     within(DEADLINE, || {
         let mut bench = Bench::new();
