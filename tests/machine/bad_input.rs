@@ -45,6 +45,13 @@ fn rings_that_legacy_devices_do_not_have() {
 }
 
 #[test]
+fn folders_that_cannot_be_written_to() {
+    for folder in ["/no/such/folder", "/proc/version"] {
+        refused(&format!("--netpath={folder}"), &[&format!("--netpath={folder}"), "give a folder"]);
+    }
+}
+
+#[test]
 fn taps_that_lead_nowhere() {
     let network = |options: &str| format!("--dump-dtb /dev/null -n mode=tap,{options}");
     refused(&network("bridge=no-bridge"), &["--network mode=tap", "ip link add no-bridge type"]);

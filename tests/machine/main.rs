@@ -11,6 +11,7 @@ mod coalescing;
 mod disk;
 mod ethtool;
 mod legacy;
+mod netpath;
 mod network;
 mod packed_trapped;
 mod reset;

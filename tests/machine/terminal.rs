@@ -68,6 +68,8 @@ fn control_a_and_a_key_speak_to_the_vmm_and_control_a_twice_to_the_guest() {
     assert!(seat.is_raw());
     seat.vm.send("\x01c");
     seat.vm.expect("Ctrl-A x");
+    seat.vm.send("\x01s");
+    seat.vm.expect("no network card");
     seat.vm.run("stty -icanon -echo");
     seat.vm.send("head -c 2 | hexdump -v -e '1/1 \"<%02x>\"'\n");
     seat.vm.send("\x01\x01z");
