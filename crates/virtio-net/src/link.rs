@@ -1,5 +1,6 @@
 //! The card's link, up or down.
 
+use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
@@ -23,6 +24,8 @@ struct Cable {
     announces: AtomicBool,
     /// It was asked, and has not said that it did.
     asked: AtomicBool,
+    /// A host end is gone: the cable can be plugged in no more.
+    lost: AtomicBool,
     config: Config,
     /// Rung at each change, as long as somebody listens.
     bells: Mutex<Vec<Weak<EventFd>>>,
@@ -30,15 +33,17 @@ struct Cable {
 
 impl Link {
     pub(crate) fn new(config: Config) -> Self {
-        let (announces, asked) = (AtomicBool::new(false), AtomicBool::new(false));
+        let [announces, asked, lost] = [(); 3].map(|()| AtomicBool::new(false));
         let (up, bells) = (AtomicBool::new(true), Mutex::default());
-        Self(Arc::new(Cable { up, announces, asked, config, bells }))
+        Self(Arc::new(Cable { up, announces, asked, lost, config, bells }))
     }
 
-    /// Plugs the cable in or out. The guest is interrupted if that is a change.
+    /// Plugs the cable in or out. The guest is interrupted if that is a change. A cable whose host end is gone
+    /// stays out.
     pub fn set_up(&self, up: bool) {
         // One after the other, so that the guest reads what was said last.
         let bells = self.bells();
+        let up = up && !self.is_lost();
         if self.0.up.swap(up, Ordering::Relaxed) != up {
             self.0.config.update(|bytes| config::change_status(bytes, LINK_UP, up));
             bells.iter().filter_map(Weak::upgrade).for_each(|bell| {
@@ -46,6 +51,29 @@ impl Link {
                 let _ = bell.write(1);
             });
         }
+    }
+
+    /// Whether a host end is gone.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.0.lost.load(Ordering::Relaxed)
+    }
+
+    /// Hears of a host end's `error`. If that is that it is gone, the link is down for good.
+    pub(crate) fn is_lost_by(&self, error: &io::Error) -> bool {
+        let lost = error.kind() == io::ErrorKind::NotFound;
+        if lost && !self.0.lost.swap(true, Ordering::Relaxed) {
+            tracing::warn!("the link is down for good: {error}");
+            self.set_up(false);
+        }
+        lost
+    }
+
+    /// Asks a host end for something, which makes no difference any more when it is gone.
+    pub(crate) fn unless_lost(&self, ask: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+        if self.is_lost() {
+            return Ok(());
+        }
+        ask().or_else(|error| if self.is_lost_by(&error) { Ok(()) } else { Err(error) })
     }
 
     /// Has `bell` written when the cable is plugged in or out, for who does not look at it for each frame.
@@ -89,14 +117,14 @@ impl Link {
 
     /// For a snapshot, whose configuration says what the driver reads: a bit each for up, announces, asked.
     pub(crate) fn save(&self) -> u8 {
-        let Cable { up, announces, asked, config: _, bells: _ } = &*self.0;
+        let Cable { up, announces, asked, lost: _, config: _, bells: _ } = &*self.0;
         let bit = |(n, flag): (u32, &AtomicBool)| u8::from(flag.load(Ordering::Relaxed)) << n;
         (0..).zip([up, announces, asked]).map(bit).sum()
     }
 
     /// What [`Link::save`] returned of another card.
     pub(crate) fn restore(&self, saved: u8) {
-        let Cable { up, announces, asked, config: _, bells: _ } = &*self.0;
+        let Cable { up, announces, asked, lost: _, config: _, bells: _ } = &*self.0;
         for (n, flag) in (0..).zip([up, announces, asked]) {
             flag.store(saved >> n & 1 != 0, Ordering::Relaxed);
         }

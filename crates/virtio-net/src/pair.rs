@@ -53,6 +53,7 @@ pub(crate) struct PairHandler<B> {
     /// If it looks by itself.
     poller: Option<Poller>,
     seat: Seat,
+    link: Link,
     counters: Counters,
     clock: ThreadClock,
     /// What the host end was told that it may leave to the driver; an earlier driver's is not known here.
@@ -70,12 +71,13 @@ impl<B: NetBackend> HostEnd for B {
     fn prepare(&mut self, pair: Pair<Virtqueue>, card: &Card) -> Result<Self::Ready, StartError> {
         let waits = card.features.and(NOTF_COAL.with(VQ_NOTF_COAL)) != Features(0);
         let pacer = waits.then(|| Pacer::new(card.clock.clone())).transpose()?;
-        self.set_active(true)?;
+        card.link.unless_lost(|| self.set_active(true))?;
         Ok((pair, pacer))
     }
 
     fn serve(self, (pair, pacer): Self::Ready, seat: Seat, card: Card) -> PairHandler<B> {
-        let (filter, counters) = (seat.settings().filter, card.counters.clone());
+        let (filter, link) = (seat.settings().filter, card.link.clone());
+        let counters = card.counters.clone();
         let tally = counters.tally(seat.pair());
         tally.receive.effort.kicks.begin(pair.receive.kick());
         tally.transmit.effort.kicks.begin(pair.transmit.kick());
@@ -91,6 +93,7 @@ impl<B: NetBackend> HostEnd for B {
             pacer,
             poller,
             seat,
+            link,
             counters,
             clock,
             offloads,
@@ -110,14 +113,17 @@ impl<B: NetBackend> HostEnd for B {
 impl<B: NetBackend> PairHandler<B> {
     /// Acts by what is posted from now on.
     fn obey(&mut self) {
-        let Self { backend, receiver, transmitter, pacer, seat, offloads, active, .. } = self;
+        let Self { backend, receiver, transmitter, pacer, seat, link, offloads, active, .. } = self;
         seat.obey(|settings| {
             *active = seat.pair() < settings.pairs;
-            backend.set_active(*active)?;
-            if *active && *offloads != Some(settings.offloads) {
-                backend.set_guest_offloads(settings.offloads)?;
-                *offloads = Some(settings.offloads);
-            }
+            link.unless_lost(|| {
+                backend.set_active(*active)?;
+                if *active && *offloads != Some(settings.offloads) {
+                    backend.set_guest_offloads(settings.offloads)?;
+                    *offloads = Some(settings.offloads);
+                }
+                Ok(())
+            })?;
             receiver.obey(settings);
             if let Some(pacer) = pacer {
                 let queues = [receiver.queue_mut(), transmitter.queue_mut()];

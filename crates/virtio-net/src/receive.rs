@@ -117,7 +117,9 @@ impl Receiver {
         let (room, mut header) = (rest.len(), NetHeader::default());
         let received = self.sampler.call(&effort.samples, || backend.recv(&mut header, &mut rest));
         let received = received.unwrap_or_else(|error| {
-            tracing::debug!(%error, "the host receives nothing");
+            if !self.card.link.is_lost_by(&error) {
+                tracing::debug!(%error, "the host receives nothing");
+            }
             Received::Nothing
         });
         let checked = match received {

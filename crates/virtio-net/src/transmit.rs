@@ -2,7 +2,7 @@
 
 use std::io::{self, ErrorKind::WouldBlock};
 
-use cubie_virtio_core::{Features, QueueState, Virtqueue};
+use cubie_virtio_core::{QueueState, Virtqueue};
 use cubie_virtq::{Chain, Segments, Serve};
 
 use crate::counters::Reason;
@@ -57,7 +57,7 @@ impl Transmitter {
             let sent = match (active, card.link.is_up()) {
                 (false, _) => Err(Reason::Inactive),
                 (_, false) => Err(Reason::LinkDown),
-                (true, true) => send(&mut chain, card.features, |header, frame| {
+                (true, true) => send(&mut chain, card, |header, frame| {
                     let samples = &tally.effort.samples;
                     sampler.call(samples, || backend.send(header, frame))
                 }),
@@ -85,22 +85,23 @@ impl Transmitter {
 /// Sends the chain's frame by `host`; its length, or `None` while there is no room for it, or why nobody should.
 fn send(
     chain: &mut Chain,
-    features: Features,
+    card: &Card,
     host: impl FnOnce(&NetHeader, &mut Segments) -> io::Result<()>,
 ) -> Result<Option<usize>, Reason> {
     let mut frame = chain.readable();
     let mut header = [0; NetHeader::LEN];
-    let header_len = NetHeader::len(features);
+    let header_len = NetHeader::len(card.features);
     let whole = frame.read(&mut header[..header_len]) == header_len;
     let len = frame.len();
     if !whole || !FRAME_LEN.contains(&len) {
         tracing::debug!(len, "the guest's frame is malformed");
         return Err(Reason::Length);
     }
-    let header = NetHeader::from_bytes(header).for_host(features).ok_or(Reason::Header)?;
+    let header = NetHeader::from_bytes(header).for_host(card.features).ok_or(Reason::Header)?;
     match host(&header, &mut frame) {
         Ok(()) => Ok(Some(len)),
         Err(error) if error.kind() == WouldBlock => Ok(None),
+        Err(error) if card.link.is_lost_by(&error) => Err(Reason::LinkDown),
         Err(error) => {
             tracing::debug!(%error, "the host refuses the guest's frame");
             Err(Reason::Refused)

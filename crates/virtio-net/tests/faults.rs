@@ -6,7 +6,7 @@ use cubie_testkit::{
     Descriptor, Errno, Fault, Faults, Faulty, Guest, Injected, RawDriver, Slot, within,
 };
 use cubie_virtio_core::Features;
-use cubie_virtio_net::{Counters, Loopback, Mac, Net, NetHeader};
+use cubie_virtio_net::{Counters, Link, Loopback, Mac, Net, NetHeader};
 use vm_memory::{Bytes, GuestAddress};
 
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -48,6 +48,7 @@ struct Bench {
     far_end: Loopback,
     faults: Faults,
     counters: Counters,
+    link: Link,
     driver: RawDriver,
     buffers: [u64; 2],
     kicks: u64,
@@ -57,11 +58,11 @@ impl Bench {
     fn new(faults: Faults) -> Self {
         let (cable, far_end) = Loopback::pair().unwrap();
         let net = Net::new(Faulty::new(cable, &faults), Mac::made_from("faulty"));
-        let (guest, counters) = (Guest::new(), net.counters());
+        let (guest, counters, link) = (Guest::new(), net.counters(), net.link());
         let slot = guest.plug(Box::new(net));
         let driver = drive(&slot);
         let buffers = [(); 2].map(|()| guest.buffer((BATCH * LEN) as usize).0);
-        Self { guest, slot, far_end, faults, counters, driver, buffers, kicks: 0 }
+        Self { guest, slot, far_end, faults, counters, link, driver, buffers, kicks: 0 }
     }
 
     /// Offers a frame of each of these numbers. The card is kicked with the last.
@@ -233,6 +234,33 @@ fn a_host_that_dies_drops_the_guests_frames_keeps_its_own_and_comes_back() {
         assert!(bench.wait_received(BATCH, 0).into_iter().eq(0..BATCH));
         bench.check();
     });
+}
+
+#[test]
+fn a_host_end_that_is_gone_takes_the_link_down_for_good() {
+    const GONE: Option<Fault> = Some(Fault::Error(Errno::NOENT));
+    for to_guest in [true, false] {
+        within(DEADLINE, move || {
+            let mut bench = Bench::new(Faults::script([GONE]));
+            if to_guest {
+                assert!(bench.far_end.send_frame(&frame(0)));
+                bench.make_room(1);
+                while bench.link.is_up() {
+                    std::thread::yield_now();
+                }
+            }
+            for dropped in [1, 2] {
+                bench.send(0..BATCH);
+                bench.wait_sent(BATCH);
+                let drops = bench.counters.transmit().drops;
+                assert_eq!(drops.link_down, dropped * u64::from(BATCH));
+                bench.link.set_up(true);
+                assert!(!bench.link.is_up(), "there is nothing to plug it into");
+                bench.driver = drive(&bench.slot);
+            }
+            assert!(bench.at_the_host().is_empty());
+        });
+    }
 }
 
 cubie_testkit::conformance!(|| {

@@ -37,6 +37,9 @@ pub enum Received {
 /// The host's end of a network cable, for one pair of queues: a card with several has as many ends.
 ///
 /// Owned by the card's worker while the device runs, by the device otherwise. No method blocks.
+///
+/// An error of the kind [`io::ErrorKind::NotFound`], from any method, says that the network behind the cable is
+/// gone for good: the card's link is down from then on, which the guest is told and the log, once.
 pub trait NetBackend: Send + 'static {
     /// Sends one frame, the whole of `frame`, of which `header` says what is still to be done to it:
     /// nothing, unless [`NetBackend::offloads`] promise to do it. [`io::ErrorKind::WouldBlock`] when

@@ -20,6 +20,7 @@ use libc::{Ioctl, ifreq};
 use super::{NetBackend, Received};
 use crate::{Mac, NetHeader};
 pub use error::TapError;
+use error::failed;
 
 const DEVICE: &str = "/dev/net/tun";
 /// What the kernel makes the first free name of.
@@ -34,6 +35,9 @@ const FLAGS: i32 = libc::IFF_TAP | libc::IFF_NO_PI | libc::IFF_VNET_HDR;
 /// It is told what the guest takes over: as long as that is nothing, it hands over no frame longer than the
 /// interface's MTU and a VLAN header ask for. One that is longer than the guest's buffers all the same (an MTU
 /// that the guest does not know of) is dropped as a whole.
+///
+/// An interface that is down takes none of the guest's frames, and goes on when it is up again. One that is deleted
+/// is gone for good: another one of the same name is another one.
 ///
 /// A macvtap, which shares a card of the host's, is used in the same way ([`Tap::mac`]), and lasts.
 #[derive(Debug)]
@@ -173,7 +177,8 @@ impl Tap {
 
 impl NetBackend for Tap {
     fn send(&mut self, header: &NetHeader, frame: &mut Segments) -> io::Result<()> {
-        frame.write_packet(&header.to_bytes(), self.file.as_fd())
+        let sent = frame.write_packet(&header.to_bytes(), self.file.as_fd());
+        sent.map_err(|error| failed(&self.file, error))
     }
 
     fn recv(&mut self, header: &mut NetHeader, room: &mut Segments) -> io::Result<Received> {
@@ -185,7 +190,7 @@ impl NetBackend for Tap {
             }
             Ok(None) => Ok(Received::Lost),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Received::Nothing),
-            Err(error) => Err(error),
+            Err(error) => Err(failed(&self.file, error)),
         }
     }
 
@@ -202,7 +207,7 @@ impl NetBackend for Tap {
     }
 
     fn set_guest_offloads(&mut self, offloads: Features) -> io::Result<()> {
-        self.offload(offloads::flags(offloads))
+        self.offload(offloads::flags(offloads)).map_err(|error| failed(&self.file, error))
     }
 
     /// A queue that is detached gets no frames, and none can be sent through it. It can be waited for only
@@ -215,15 +220,14 @@ impl NetBackend for Tap {
         let mut request = request(&self.name).ok_or(io::ErrorKind::InvalidData)?;
         request.ifr_ifru.ifru_flags = flag as libc::c_short;
         // SAFETY: TUNSETQUEUE reads a struct ifreq.
-        check(unsafe {
-            libc::ioctl(self.file.as_raw_fd(), libc::TUNSETQUEUE, &raw const request)
-        })?;
+        check(unsafe { libc::ioctl(self.file.as_raw_fd(), libc::TUNSETQUEUE, &raw const request) })
+            .map_err(|error| failed(&self.file, error))?;
         self.attached = active;
         Ok(())
     }
 
     fn lend(&mut self, header_len: usize) -> io::Result<&File> {
-        self.set_header_len(header_len)?;
+        self.set_header_len(header_len).map_err(|error| failed(&self.file, error))?;
         Ok(&self.file)
     }
 }

@@ -122,17 +122,21 @@ impl<B: NetBackend> KernelHandler<B> {
             let active = seat.pair() < settings.pairs;
             if !active || !card.link.is_up() {
                 connect(vhost, places, None)?;
-                return backend.set_active(active);
+                return card.link.unless_lost(|| backend.set_active(active));
             }
-            backend.set_active(true)?;
-            backend.set_guest_offloads(settings.offloads)?;
-            connect(vhost, places, Some(backend.lend(NetHeader::len(card.features))?))?;
-            for (place, effort) in places.iter().zip(card.counters.tally(seat.pair()).efforts()) {
-                if matches!(place, Place::Known(queue) if queue.is_alive()) {
-                    effort.own_kicks.add(1);
+            let header_len = NetHeader::len(card.features);
+            let tally = card.counters.tally(seat.pair());
+            card.link.unless_lost(|| {
+                backend.set_active(true)?;
+                backend.set_guest_offloads(settings.offloads)?;
+                connect(vhost, places, Some(backend.lend(header_len)?))?;
+                for (place, effort) in places.iter().zip(tally.efforts()) {
+                    if matches!(place, Place::Known(queue) if queue.is_alive()) {
+                        effort.own_kicks.add(1);
+                    }
                 }
-            }
-            Ok(())
+                Ok(())
+            })
         });
     }
 }

@@ -1,6 +1,9 @@
 //! Why there is no tap.
 
+use std::fs::File;
 use std::io;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::DEVICE;
 
@@ -68,6 +71,23 @@ impl TapError {
             _ => Self::Host { what: "attach to", source },
         }
     }
+}
+
+/// The kernel's `error` about an open tap, as a host end has it: one whose interface was deleted is gone.
+pub(super) fn failed(tap: &File, error: io::Error) -> io::Error {
+    let gone = match error.raw_os_error() {
+        Some(libc::EBADFD) => true,
+        // TUNSETQUEUE has one answer to everything.
+        Some(libc::EINVAL) => is_hung_up(tap),
+        _ => false,
+    };
+    if gone { io::Error::new(io::ErrorKind::NotFound, "the tap was deleted") } else { error }
+}
+
+fn is_hung_up(tap: &File) -> bool {
+    let mut ends = [PollFd::new(tap, PollFlags::empty())];
+    let asked = poll(&mut ends, Some(&Timespec::default()));
+    asked.is_ok() && ends[0].revents().contains(PollFlags::ERR)
 }
 
 #[cfg(test)]
