@@ -14,6 +14,7 @@ mod legacy;
 mod netpath;
 mod network;
 mod packed_trapped;
+mod protocols;
 mod reset;
 mod storm;
 mod tap_modes;

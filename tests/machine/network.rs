@@ -5,14 +5,19 @@ use std::net::{Shutdown, TcpListener};
 use std::thread;
 
 use crate::ethtool;
-use crate::vm::{ARM64, ARMV7, Vm, host};
+use crate::vm::{ARM64, ARMV7, DEADLINE, Vm, host, long};
 
+/// The host on the tap.
+pub(crate) const HOST: &str = "10.77.0.1";
 /// Bytes that a TCP connection carries each way.
 const LEN: usize = 4 << 20;
-
-fn pattern() -> Vec<u8> {
-    (0..LEN as u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect()
-}
+const LONG: usize = 1 << 30;
+/// The guest's way to it.
+const UP: &str = "ip addr add 10.77.0.2/24 dev eth0 && ip link set eth0 up";
+/// Segments with a wrong checksum that the guest's TCP has seen.
+const CHECKSUM_ERRORS: &str = "awk '/^Tcp:/ { n = $NF } END { print n }' /proc/net/snmp";
+/// Bytes that are made at once.
+const PIECE: usize = 1 << 16;
 
 pub(crate) fn reaches_its_host(arch: &str, options: &str, tap: &str) {
     reaches_its_host_with(arch, options, tap, "");
@@ -24,13 +29,14 @@ pub(crate) fn reaches_its_host_with(arch: &str, options: &str, tap: &str, more: 
     assert_eq!(vm.run("cat /sys/class/net/eth0/address"), "02:15:15:15:15:15");
     vm.run("ping -q -c 3 10.77.0.1");
     host("ping -q -c 3 10.77.0.2");
-    exchange(&mut vm);
+    exchange(&mut vm, HOST, if long() { LONG } else { LEN });
+    assert_eq!(vm.run(CHECKSUM_ERRORS), "0");
     vm.power_off();
     host(&format!("! ip link show {tap} 2>/dev/null"));
 }
 
 /// A guest with a card on `tap`, of which `more` is said.
-fn boot(arch: &str, options: &str, tap: &str, more: &str) -> Vm {
+pub(crate) fn boot(arch: &str, options: &str, tap: &str, more: &str) -> Vm {
     let card = format!("mode=tap,tapif={tap},guest_mac=02:15:15:15:15:15{more}");
     let mut vm = Vm::boot(arch, &format!("{options} -n {card}"));
     host(&format!("ip addr add 10.77.0.1/24 dev {tap} && ip link set {tap} up"));
@@ -39,27 +45,36 @@ fn boot(arch: &str, options: &str, tap: &str, more: &str) -> Vm {
 }
 
 fn set_up(vm: &mut Vm) {
-    vm.run("ip addr add 10.77.0.2/24 dev eth0 && ip link set eth0 up");
+    vm.run(UP);
 }
 
-/// Sends a file to the guest and back, over TCP, whose checksums both ends verify.
-fn exchange(vm: &mut Vm) {
-    let (to_guest, from_guest) = (listen(), listen());
-    let ports = [&to_guest, &from_guest].map(|socket| socket.local_addr().unwrap().port());
+/// Sends bytes to the guest, which sends them back, over TCP, whose checksums both ends verify. `host` is where
+/// the guest finds it.
+pub(crate) fn exchange(vm: &mut Vm, host: &str, len: usize) {
+    let listeners = [(); 2].map(|()| TcpListener::bind((host, 0)).unwrap());
+    let [to, from] = listeners.each_ref().map(|end| end.local_addr().unwrap().port());
+    vm.run(&format!("{{ nc {host} {to} </dev/null | nc {host} {from} & }} 2>/dev/null"));
+    let [mut to, mut from] = listeners.map(|listener| listener.accept().unwrap().0);
+    from.set_read_timeout(Some(DEADLINE)).unwrap();
     let sender = thread::spawn(move || {
-        let mut stream = to_guest.accept().unwrap().0;
-        stream.write_all(&pattern()).unwrap();
-        stream.shutdown(Shutdown::Write).unwrap();
+        pieces(len).for_each(|piece| to.write_all(&piece).unwrap());
+        to.shutdown(Shutdown::Write).unwrap();
+        to
     });
-    vm.run(&format!("nc 10.77.0.1 {} </dev/null >/tmp/file", ports[0]));
+    for piece in pieces(len) {
+        let mut back = vec![0; piece.len()];
+        from.read_exact(&mut back).unwrap();
+        assert!(back == piece, "what went there came back");
+    }
+    assert_eq!(from.read(&mut [0]).unwrap(), 0, "nothing more");
     sender.join().unwrap();
-    let receiver = thread::spawn(move || {
-        let mut back = vec![];
-        from_guest.accept().unwrap().0.read_to_end(&mut back).unwrap();
-        back
-    });
-    vm.run(&format!("nc 10.77.0.1 {} </tmp/file", ports[1]));
-    assert!(receiver.join().unwrap() == pattern(), "what went there came back");
+}
+
+/// So many bytes, in pieces that differ.
+fn pieces(len: usize) -> impl Iterator<Item = Vec<u8>> {
+    let byte = |i: usize| ((i as u32).wrapping_mul(2_654_435_761) >> 24) as u8;
+    let starts = (0..len).step_by(PIECE);
+    starts.map(move |start| (start..len.min(start + PIECE)).map(byte).collect())
 }
 
 /// Pairs of queues that the tap spreads frames over.
@@ -67,8 +82,8 @@ fn queues(tap: &str) -> usize {
     host(&format!("ls /sys/class/net/{tap}/queues")).matches("rx-").count()
 }
 
-/// Bytes of a frame on the average, to the guest and from it, while the file is exchanged.
-fn mean_frames(vm: &mut Vm, tap: &str) -> [u64; 2] {
+/// Bytes of a frame on the average, to the guest and from it, during what is done `meanwhile`.
+fn mean_frames(tap: &str, meanwhile: impl FnOnce()) -> [u64; 2] {
     let read = || {
         ["tx_bytes", "tx_packets", "rx_bytes", "rx_packets"].map(|counter| {
             let path = format!("/sys/class/net/{tap}/statistics/{counter}");
@@ -76,7 +91,7 @@ fn mean_frames(vm: &mut Vm, tap: &str) -> [u64; 2] {
         })
     };
     let before = read();
-    exchange(vm);
+    meanwhile();
     let after = read();
     let bytes_of = |at: usize| (after[at] - before[at]) / (after[at + 1] - before[at + 1]);
     [bytes_of(0), bytes_of(2)]
@@ -84,9 +99,6 @@ fn mean_frames(vm: &mut Vm, tap: &str) -> [u64; 2] {
 
 /// Bytes of the longest frame on an Ethernet.
 const FRAME: u64 = 1514;
-
-/// Segments with a wrong checksum that the guest's TCP has seen.
-const CHECKSUM_ERRORS: &str = "awk '/^Tcp:/ { n = $NF } END { print n }' /proc/net/snmp";
 
 #[test]
 fn an_arm64_guest_uses_as_many_pairs_of_queues_as_it_likes_and_leaves_its_segments_to_the_host() {
@@ -99,13 +111,13 @@ fn an_arm64_guest_uses_as_many_pairs_of_queues_as_it_likes_and_leaves_its_segmen
         vm.run(&ethtool::command("/tmp/ethtool", "channels", pairs));
         assert_eq!(queues(tap), pairs);
         if pairs != 2 {
-            exchange(&mut vm);
+            exchange(&mut vm, HOST, LEN);
         }
     }
-    let whole = mean_frames(&mut vm, tap);
+    let whole = mean_frames(tap, || exchange(&mut vm, HOST, LEN));
     assert!(whole.into_iter().all(|mean| mean > FRAME), "{whole:?} bytes a frame");
     vm.run(&ethtool::command("/tmp/ethtool", "tso", 0));
-    let cut = mean_frames(&mut vm, tap);
+    let cut = mean_frames(tap, || exchange(&mut vm, HOST, LEN));
     assert!(cut[1] <= FRAME, "{cut:?} bytes a frame");
     eprintln!("bytes a frame to the guest and from it: {whole:?}, without its TSO {cut:?}");
     assert_eq!(vm.run(CHECKSUM_ERRORS), "0");
@@ -116,14 +128,14 @@ fn an_arm64_guest_uses_as_many_pairs_of_queues_as_it_likes_and_leaves_its_segmen
 fn an_armv7_guest_uses_as_many_pairs_of_queues_as_it_has_cpus() {
     let (tap, mut vm) = ("cubie10q", boot(ARMV7, "", "cubie10q", ",mq=2"));
     assert_eq!(queues(tap), 2);
-    let whole = mean_frames(&mut vm, tap);
+    let whole = mean_frames(tap, || exchange(&mut vm, HOST, LEN));
     assert!(whole.into_iter().all(|mean| mean > FRAME), "{whole:?} bytes a frame");
     vm.run("echo 0 >/sys/devices/system/cpu/cpu1/online");
     vm.run("card=$(basename $(readlink /sys/class/net/eth0/device))");
     vm.run("(cd /sys/bus/virtio/drivers/virtio_net && echo $card >unbind && echo $card >bind)");
     assert_eq!(queues(tap), 1);
     set_up(&mut vm);
-    exchange(&mut vm);
+    exchange(&mut vm, HOST, LEN);
     assert_eq!(vm.run(CHECKSUM_ERRORS), "0");
     vm.power_off();
 }
@@ -134,10 +146,6 @@ fn two_vms_of_one_name_have_different_addresses() {
         ["cubie5", "cubie6"].map(|tap| Vm::boot(ARM64, &format!("-n mode=tap,tapif={tap}")));
     let [one, other] = vms.each_mut().map(|vm| vm.run("cat /sys/class/net/eth0/address"));
     assert_ne!(one, other);
-}
-
-fn listen() -> TcpListener {
-    TcpListener::bind("10.77.0.1:0").unwrap()
 }
 
 #[test]

@@ -18,5 +18,6 @@ pub(crate) fn test(with_lab: bool) -> anyhow::Result<()> {
     let packages = "-p cubie-arm-kvm -p cubie-armlab -p cubie";
     let args = format!("test --release --target {ARM} {packages} --tests -- --test-threads=1");
     // Many guests boot in one test binary, more than the quarter of an hour that a run usually has.
-    run("tests on ARM KVM", cargo(&args).env("ARMLAB_TIMEOUT", "1800"))
+    let seconds = if std::env::var_os("CUBIE_LONG").is_some() { "14400" } else { "1800" };
+    run("tests on ARM KVM", cargo(&args).env("ARMLAB_TIMEOUT", seconds))
 }

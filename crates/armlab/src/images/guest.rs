@@ -14,7 +14,7 @@ use super::system::System;
 use super::{Cache, GuestArch};
 
 /// The modules that `/init` names, and those that the kernel asks for by an alias.
-const MODULES: [&str; 7] = [
+const MODULES: [&str; 8] = [
     "virtio_mmio",
     "virtio_console",
     "virtio_net",
@@ -22,6 +22,7 @@ const MODULES: [&str; 7] = [
     "virtio_rng",
     "virtio_pci",
     "ext4",
+    "8021q",
 ];
 /// The checksum of ext4's metadata. It is asked for by an alias, which some kernels answer themselves.
 const CHECKSUM: &str = "crc32c_generic";
