@@ -4,14 +4,15 @@ use crate::figures;
 use crate::setup::setup;
 use crate::shell::{cargo, run};
 
-/// The benchmark of the virtqueues: needs no lab, and runs once more with fat LTO. Users of a library build
-/// without.
+/// The benchmark of the virtqueues: runs once more with fat LTO. Users of a library build without.
 const RINGS: &str = "rings";
+/// Those that need no lab.
+const NATIVE: [&str; 2] = [RINGS, "net_device"];
 
 /// Runs all benchmarks, or only `name`. Each writes its rows to `target/figures`, from where they go into the
 /// READMEs.
 pub(crate) fn bench(name: Option<&str>) -> anyhow::Result<()> {
-    if name != Some(RINGS) {
+    if !name.is_some_and(|name| NATIVE.contains(&name)) {
         setup()?;
     }
     let mut command = cargo("bench --package cubie");
