@@ -14,6 +14,7 @@ mod guests;
 #[path = "../lab/mod.rs"]
 mod lab;
 #[cfg(target_arch = "aarch64")]
+#[path = "../session/mod.rs"]
 mod session;
 #[cfg(target_arch = "aarch64")]
 mod table;

@@ -34,8 +34,15 @@ impl Shelf {
         self.copy(&release.join("examples/cubietruck-vm"))
     }
 
+    /// Without manuals and translations, which are most of its files.
     pub(crate) fn qemu(&self) -> anyhow::Result<PeerQemu> {
-        Ok(PeerQemu { root: self.copy(&self.cache.peer_qemu()?.root)? })
+        let (from, root) = (self.cache.peer_qemu()?.root, self.folder.path().join("qemu"));
+        for part in ["lib", "usr/bin", "usr/lib", "usr/share/qemu"] {
+            let to = root.join(part);
+            fs::create_dir_all(to.parent().context("a folder")?)?;
+            copy(&from.join(part), &to)?;
+        }
+        Ok(PeerQemu { root })
     }
 
     pub(crate) fn guest(&self, arch: GuestArch) -> anyhow::Result<GuestImage> {
@@ -47,10 +54,15 @@ impl Shelf {
     fn copy(&self, from: &Path) -> anyhow::Result<PathBuf> {
         let name = from.file_name().context("a file's name")?;
         let to = self.folder.path().join(name);
-        let status = Command::new("cp").arg("-R").arg(from).arg(&to).status()?;
-        ensure!(status.success(), "copying {}: {status}", from.display());
+        copy(from, &to)?;
         Ok(to)
     }
+}
+
+fn copy(from: &Path, to: &Path) -> anyhow::Result<()> {
+    let status = Command::new("cp").arg("-R").arg(from).arg(to).status()?;
+    ensure!(status.success(), "copying {}: {status}", from.display());
+    Ok(())
 }
 
 /// The example with one CPU.

@@ -16,6 +16,7 @@ mod network;
 mod packed_trapped;
 mod protocols;
 mod reset;
+mod sockios;
 mod storm;
 mod tap_modes;
 mod terminal;

@@ -23,7 +23,7 @@ const FENCED: [(&str, &str); 15] = [
     ("crates/virtq/src/memory.rs", "ring memory is shared with the guest"),
     ("crates/virtq/src/packet.rs", "iovecs into guest memory go to the kernel"),
     ("crates/virtq/src/segments.rs", "iovecs into guest memory go to the kernel"),
-    ("tests/machine/ethtool.rs", "a network card is set up by ioctls"),
+    ("tests/machine/sockios.rs", "a network card is set up by ioctls"),
 ];
 
 pub(crate) fn check() -> anyhow::Result<()> {

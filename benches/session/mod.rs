@@ -4,8 +4,12 @@ use std::io::{BufReader, Read, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use anyhow::{Context, ensure};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::guests::{Counters, INIT};
+
+/// What says nothing for so long hangs.
+const PATIENCE: Timespec = Timespec { tv_sec: 60, tv_nsec: 0 };
 
 pub(crate) struct Guest {
     child: Child,
@@ -27,8 +31,13 @@ impl Guest {
         Ok((guest, [init, prompt]))
     }
 
+    /// Of the VMM.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     pub(crate) fn counters(&self) -> anyhow::Result<Counters> {
-        Counters::read(self.child.id())
+        Counters::read(self.pid())
     }
 
     /// Runs a command in the guest's shell; its output, if it succeeds.
@@ -47,6 +56,12 @@ impl Guest {
     fn expect(&mut self, text: &str) -> anyhow::Result<String> {
         let mut said = vec![];
         while !said.ends_with(text.as_bytes()) {
+            if self.output.buffer().is_empty() {
+                let mut output = [PollFd::new(self.output.get_ref(), PollFlags::IN)];
+                let ready = poll(&mut output, Some(&PATIENCE))?;
+                let so_far = String::from_utf8_lossy(&said);
+                ensure!(ready > 0, "the guest does not say «{text}», but: {so_far}");
+            }
             let mut byte = [0];
             let read = self.output.read(&mut byte)?;
             ensure!(read == 1, "the guest ended: {}", String::from_utf8_lossy(&said));
