@@ -26,6 +26,8 @@
 //! * Instructions: the benchmark starts itself once more under `valgrind --tool=callgrind`, which counts
 //!   those of the device's thread in this process, not in the kernel.
 
+#[path = "../callgrind/mod.rs"]
+mod callgrind;
 #[path = "../figures/mod.rs"]
 mod figures;
 
@@ -54,7 +56,7 @@ const PEER: &str = "virtio-queue";
 const TAP: &str = "tap";
 
 fn main() -> anyhow::Result<()> {
-    if std::env::args().any(|argument| argument == count::ARGUMENT) {
+    if std::env::args().any(|argument| argument == callgrind::ARGUMENT) {
         return count::inside();
     }
     // What has no namespace of its own has no tap, either. Threads to come are in it, too.

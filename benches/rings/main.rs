@@ -25,6 +25,8 @@
 //! `cargo xtask bench rings` measures a build as users of a library have it (no link-time optimization),
 //! then one with fat LTO. The folder `target/figures` gets each as JSON and as the README's table.
 
+#[path = "../callgrind/mod.rs"]
+mod callgrind;
 #[path = "../figures/mod.rs"]
 mod figures;
 
@@ -56,7 +58,7 @@ const PEERS: [&str; 3] = ["floor", "iter", "pop"];
 const LANES: [&str; 7] = ["floor", "split", "packed", "iter", "pop", "idle", "idle packed"];
 
 fn main() -> anyhow::Result<()> {
-    if std::env::args().any(|argument| argument == count::ARGUMENT) {
+    if std::env::args().any(|argument| argument == callgrind::ARGUMENT) {
         count::inside();
         return Ok(());
     }
