@@ -3,7 +3,7 @@
 use std::array;
 use std::time::{Duration, Instant};
 
-use rustix::time::{ClockId, clock_gettime};
+use nix::time::{ClockId, clock_gettime};
 
 use crate::Histogram;
 use crate::effort::Counter;
@@ -168,16 +168,16 @@ pub(crate) struct ThreadClock {
 }
 
 impl ThreadClock {
-    /// The thread was woken: what has come since the last look is added to `nanos`.
-    pub(crate) fn woken(&mut self, nanos: &Counter) {
+    /// The thread was woken: the nanoseconds that have come since the last look are added to `sum`.
+    pub(crate) fn woken(&mut self, sum: &Counter) {
         if self.left > 0 {
             self.left -= 1;
             return;
         }
         self.left = EVERY - 1;
-        let time = clock_gettime(ClockId::ThreadCPUTime);
-        let now = time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64;
-        nanos.add(now.saturating_sub(self.before));
+        let Ok(time) = clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID) else { return };
+        let now = nanos(time.into());
+        sum.add(now.saturating_sub(self.before));
         self.before = now;
     }
 }
