@@ -79,10 +79,11 @@ impl Effort {
         self.batches.saturating_sub(self.interrupts)
     }
 
-    /// What was done since `earlier`, when these counters of the same card stood so.
+    /// What was done since `earlier`, when these counters of the same card stood so. (A kick of the card's own
+    /// may be counted as the driver's for a moment, and is taken back.)
     #[must_use]
     pub fn since(self, earlier: Self) -> Self {
-        self.with(earlier, u64::wrapping_sub)
+        self.with(earlier, u64::saturating_sub)
     }
 
     /// With so many more.
