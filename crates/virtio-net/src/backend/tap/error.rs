@@ -76,7 +76,8 @@ impl TapError {
 /// The kernel's `error` about an open tap, as a host end has it: one whose interface was deleted is gone.
 pub(super) fn failed(tap: &File, error: io::Error) -> io::Error {
     let gone = match error.raw_os_error() {
-        Some(libc::EBADFD) => true,
+        // Of a tap, and of a macvtap.
+        Some(libc::EBADFD | libc::ENOLINK) => true,
         // TUNSETQUEUE has one answer to everything.
         Some(libc::EINVAL) => is_hung_up(tap),
         _ => false,
@@ -93,6 +94,18 @@ fn is_hung_up(tap: &File) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_a_tap_that_was_deleted_is_gone() {
+        let file = File::open("/dev/null").unwrap();
+        let kind = |errno| failed(&file, io::Error::from_raw_os_error(errno)).kind();
+        for gone in [libc::EBADFD, libc::ENOLINK] {
+            assert_eq!(kind(gone), io::ErrorKind::NotFound);
+        }
+        for stays in [libc::EIO, libc::EINVAL, libc::ENOBUFS, libc::EAGAIN] {
+            assert_ne!(kind(stays), io::ErrorKind::NotFound);
+        }
+    }
 
     #[test]
     fn refusals_are_told_apart() {
