@@ -49,8 +49,9 @@ pub(crate) fn add_networks(devices: &mut Devices, cli: &Cli) -> anyhow::Result<N
             NetworkMode::User(config) => plan.on(&on("user"), vec![networks.open_user(config)?])?,
             NetworkMode::Socket(socket) => {
                 let end = networks.open_socket(socket)?;
-                // Two VMs that differ in nothing else have other addresses.
-                let on = format!("socket {}", if socket.listen { "listens" } else { "calls" });
+                // The two ends of one socket have other addresses, and so have the cards of one VM.
+                let role = if socket.listen { "listens" } else { "calls" };
+                let on = format!("socket {} {role}", socket.path.display());
                 plan.on(&on, vec![end])?
             }
             NetworkMode::Null => {
