@@ -32,35 +32,33 @@ pub(crate) struct VcpuStats(Mutex<State>);
 
 #[derive(Debug)]
 enum State {
-    /// The file, and where in it the values lie, in the order of [`NAMES`].
-    Open(File, [Option<u64>; NAMES.len()]),
+    Open(File),
     Closed(Exits),
 }
 
 impl VcpuStats {
     pub(crate) fn open(vcpu: &VcpuFd) -> Result<Self, HvError> {
-        let refused = |error: io::Error| match error.raw_os_error() {
-            // Linux 5.13 and earlier.
-            Some(libc::EINVAL | libc::ENOTTY) => HvError::unsupported("count a vCPU's exits"),
-            _ => HvError::new("count a vCPU's exits", error),
-        };
         // SAFETY: the call takes no argument.
         let fd = unsafe { ioctl(vcpu, KVM_GET_STATS_FD()) };
         if fd < 0 {
-            return Err(refused(io::Error::last_os_error()));
+            let (what, error) = ("count a vCPU's exits", io::Error::last_os_error());
+            return Err(match error.raw_os_error() {
+                // Linux 5.13 and earlier.
+                Some(libc::EINVAL | libc::ENOTTY) => HvError::unsupported(what),
+                _ => HvError::new(what, error),
+            });
         }
         // SAFETY: the call has returned a new file, which nobody else knows of.
         let file = unsafe { File::from_raw_fd(fd) };
-        let places = places(&file).map_err(refused)?;
-        Ok(Self(Mutex::new(State::Open(file, places))))
+        Ok(Self(Mutex::new(State::Open(file))))
     }
 
     /// The vCPU is about to go: its file must not be there longer, since Linux 6.4 and earlier free the machine
     /// under it.
     pub(crate) fn close(&self) {
         let mut state = self.lock();
-        if let State::Open(file, places) = &*state {
-            *state = State::Closed(read(file, places).unwrap_or_default());
+        if let State::Open(file) = &*state {
+            *state = State::Closed(read(file).unwrap_or_default());
         }
     }
 
@@ -72,16 +70,16 @@ impl VcpuStats {
 impl ExitCounter for VcpuStats {
     fn exits(&self) -> Result<Exits, HvError> {
         match &*self.lock() {
-            State::Open(file, places) => {
-                read(file, places).map_err(|error| HvError::new("read a vCPU's exits", error))
+            State::Open(file) => {
+                read(file).map_err(|error| HvError::new("read a vCPU's exits", error))
             }
             State::Closed(exits) => Ok(*exits),
         }
     }
 }
 
-/// Where the values lie.
-fn places(file: &File) -> io::Result<[Option<u64>; NAMES.len()]> {
+/// Looks all of them up each time: they are asked for seldom, and most machines end without.
+fn read(file: &File) -> io::Result<Exits> {
     let mut header = [0; HEADER];
     file.read_exact_at(&mut header, 0)?;
     let word = |bytes: &[u8], at: usize| {
@@ -91,26 +89,17 @@ fn places(file: &File) -> io::Result<[Option<u64>; NAMES.len()]> {
     if name_size > MOST || count > MOST {
         return Err(io::ErrorKind::InvalidData.into());
     }
-    let mut places = [None; NAMES.len()];
+    let mut values = [0; NAMES.len()];
     let mut desc = vec![0; DESC + name_size as usize];
     for nth in 0..u64::from(count) {
         let at = u64::from(descs) + nth * desc.len() as u64;
         file.read_exact_at(&mut desc, at)?;
         let name = desc[DESC..].split(|byte| *byte == 0).next().unwrap_or_default();
         if let Some(wanted) = NAMES.iter().position(|wanted| wanted.as_bytes() == name) {
-            places[wanted] = Some(u64::from(data) + u64::from(word(&desc, 8)));
+            let mut bytes = [0; 8];
+            file.read_exact_at(&mut bytes, u64::from(data) + u64::from(word(&desc, 8)))?;
+            values[wanted] = u64::from_ne_bytes(bytes);
         }
-    }
-    Ok(places)
-}
-
-fn read(file: &File, places: &[Option<u64>; NAMES.len()]) -> io::Result<Exits> {
-    let mut values = [0; NAMES.len()];
-    for (value, place) in values.iter_mut().zip(places) {
-        let Some(place) = place else { continue };
-        let mut bytes = [0; 8];
-        file.read_exact_at(&mut bytes, *place)?;
-        *value = u64::from_ne_bytes(bytes);
     }
     let [all, user_mmio, kernel_mmio, wfi, wfe] = values;
     Ok(Exits { all, user_mmio, kernel_mmio, idle: wfi + wfe })
