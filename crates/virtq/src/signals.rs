@@ -12,17 +12,3 @@ pub struct Signals {
     /// Kicks of the queue's own, among those that arrive at [`Virtqueue::kick`](crate::Virtqueue::kick).
     pub own_kicks: u64,
 }
-
-impl Signals {
-    /// A batch was published.
-    #[inline]
-    pub(crate) fn batch(&mut self) {
-        self.batches += 1;
-    }
-
-    /// The driver is interrupted.
-    #[inline]
-    pub(crate) fn interrupt(&mut self) {
-        self.interrupts += 1;
-    }
-}

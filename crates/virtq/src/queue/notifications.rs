@@ -51,7 +51,7 @@ impl Virtqueue {
             return;
         }
         self.ring.publish();
-        self.signals.batch();
+        self.signals.batches += 1;
         let half = self.params.size.div_ceil(2);
         if !self.hold.keeps(completed) || self.ring.unsignalled() >= half {
             self.tell();
@@ -63,7 +63,7 @@ impl Virtqueue {
     pub fn tell(&mut self) {
         self.hold.tell();
         if self.ring.wants_interrupt() {
-            self.signals.interrupt();
+            self.signals.interrupts += 1;
             self.interrupt.trigger();
         }
     }
