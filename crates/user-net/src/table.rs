@@ -103,8 +103,10 @@ impl<F> Table<F> {
             Began::Host => self.most_inward,
         };
         let alike = || self.entries.iter().filter(|(_, entry)| entry.began == began);
-        let oldest = alike().min_by_key(|(_, entry)| entry.used);
-        oldest.filter(|_| alike().count() >= most).map(|(path, _)| *path)
+        if alike().count() < most {
+            return None;
+        }
+        alike().min_by_key(|(_, entry)| entry.used).map(|(path, _)| *path)
     }
 
     /// Flows that have been idle for too long.
