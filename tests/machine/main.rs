@@ -17,6 +17,7 @@ mod packed_trapped;
 mod protocols;
 mod reset;
 mod sockios;
+mod standstill;
 mod storm;
 mod tap_modes;
 mod terminal;

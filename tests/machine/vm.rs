@@ -8,6 +8,8 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
+use crate::standstill;
+
 /// What anything may take at most; an emulated guest boots in 20 seconds.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(120);
 
@@ -167,7 +169,8 @@ impl Vm {
     }
 
     fn fail(&self, what: &str) -> ! {
-        panic!("{what}; the console so far:\n{}", self.transcript);
+        let standstill = standstill::of(self.pid());
+        panic!("{what}; the console so far:\n{}\nthe machine:\n{standstill}", self.transcript);
     }
 }
 
