@@ -6,6 +6,7 @@
 
 mod backends;
 mod bad_input;
+mod bare_storm;
 mod boot;
 mod coalescing;
 mod disk;
