@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::Context;
 use cubie::lkvm::NetworkOption;
 use cubie::net::{Capture, Captured, Counters, Mac, Net, NetBackend};
-use cubie::netpath::Setup;
+use cubie::netpath::Switch;
 use cubie::virtio::VirtioDevice;
 use virtio_bindings::virtio_net::VIRTIO_NET_F_HOST_TSO4;
 
@@ -27,7 +27,10 @@ pub(crate) struct CardPlan<'a> {
 pub(crate) struct Card {
     pub(crate) device: Box<dyn VirtioDevice>,
     pub(crate) counters: Counters,
-    pub(crate) setup: Setup,
+    /// The kernel serves its queues.
+    pub(crate) vhost: bool,
+    /// What is not on, and could be if the card is on a tap.
+    pub(crate) switches: Vec<Switch>,
 }
 
 impl<'a> CardPlan<'a> {
@@ -45,8 +48,8 @@ impl<'a> CardPlan<'a> {
     }
 
     /// Makes the card, which is on something called `on`, with a pair of queues for each of `ends`.
-    pub(crate) fn on<B: NetBackend>(mut self, on: &str, ends: Vec<B>) -> anyhow::Result<Card> {
-        match self.capture.take() {
+    pub(crate) fn on<B: NetBackend>(self, on: &str, ends: Vec<B>) -> anyhow::Result<Card> {
+        match self.capture.clone() {
             None => self.make(on, ends),
             Some(capture) => {
                 let watched = ends.into_iter().map(|end| Captured::new(end, capture.clone()));
@@ -69,13 +72,22 @@ impl<'a> CardPlan<'a> {
             eprintln!("cubietruck-vm: vhost=1: {error}; going on without");
             self.vhost = false;
         }
-        let setup = Setup {
-            vhost: self.vhost,
-            pairs: card.counters().pairs(),
-            polling: Some(self.poll.is_some()),
-            offloads: card.features().has_bit(VIRTIO_NET_F_HOST_TSO4),
-            ..Setup::default()
-        };
-        Ok(Card { counters: card.counters(), setup, device: Box::new(card) })
+        let (counters, vhost, features) = (card.counters(), self.vhost, card.features());
+        let switches = self.switches(features.has_bit(VIRTIO_NET_F_HOST_TSO4));
+        Ok(Card { device: Box::new(card), counters, vhost, switches })
+    }
+
+    /// What is not on, and what the options would take besides. (`vhost=1` excludes `poll` and `pcap`.)
+    fn switches(&self, offloads: bool) -> Vec<Switch> {
+        let here = !self.vhost;
+        let vhost = here && self.poll.is_none() && self.capture.is_none();
+        let all = [
+            (Switch::Offloads, !offloads),
+            (Switch::Vhost, vhost),
+            (Switch::Queues, true),
+            (Switch::Polling, here && self.poll.is_none()),
+            (Switch::Moderation, here),
+        ];
+        all.into_iter().filter_map(|(switch, off)| off.then_some(switch)).collect()
     }
 }

@@ -87,9 +87,10 @@ pub(crate) struct Cli {
     #[arg(long, value_name = "FILE")]
     pub(crate) dump_dtb: Option<PathBuf>,
 
-    /// At the end, say what a packet has cost at each hop between guest and host, and which switch would
-    /// help: a table on standard error, or in FOLDER, which is there, netpath.txt, netpath.json and a
-    /// drawing for each card, netpath.svg. Ctrl-A s shows the table at any time, also without this
+    /// At the end, say what a packet has cost at each hop between guest and host since the start, and which
+    /// switch would help: a table on standard error, or in FOLDER, which is there, netpath.txt, netpath.json
+    /// and a drawing for each card, netpath.svg. Also without this, Ctrl-A s shows the table at any time, of
+    /// what came since the last Ctrl-A s
     #[arg(long, value_name = "FOLDER", num_args = 0..=1, require_equals = true)]
     pub(crate) netpath: Option<Option<PathBuf>>,
 

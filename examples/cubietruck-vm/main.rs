@@ -7,6 +7,8 @@ mod images;
 #[cfg(target_arch = "aarch64")]
 mod machine;
 #[cfg(target_arch = "aarch64")]
+mod machines;
+#[cfg(target_arch = "aarch64")]
 mod netpath;
 #[cfg(target_arch = "aarch64")]
 mod network;

@@ -1,20 +1,20 @@
 //! What the network costs: counters of cards, threads and interfaces, read when somebody asks.
 
-use std::fs;
 use std::io::Write;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
+use std::{fs, mem};
 
 use anyhow::Context;
 use cubie::console::Messages;
-use cubie::hv::Exits;
 use cubie::net::Counters;
-use cubie::netpath::{Interface, Reading, Report, Setup, run_time};
+use cubie::netpath::{Interface, Reading, Report, Setup, Switch, run_time};
 use cubie::vmm::ExitMeter;
 
-use crate::cli::{self, Cli, Console, Ring};
+use crate::cli::{self, Cli, Console, Ring, Virtio};
 use crate::machine::write_whole;
+use crate::machines::Machines;
 
 /// A card, as far as it is looked at.
 pub(crate) struct CardPath {
@@ -51,9 +51,10 @@ impl CardPath {
 pub(crate) struct NetPath {
     /// Each with what its interface had counted before.
     cards: Vec<(CardPath, Option<Interface>)>,
-    /// The machine, and those before it that the guest has restarted.
-    machines: Mutex<Vec<ExitMeter>>,
+    machines: Mutex<Machines>,
     start: Instant,
+    /// What was shown last, of each card.
+    shown: Mutex<Vec<Reading>>,
 }
 
 impl NetPath {
@@ -63,61 +64,56 @@ impl NetPath {
             let setup = &mut card.setup;
             setup.cpus = cli.cpus.into();
             setup.trapped = cli.registers == cli::Registers::Trapped;
-            setup.vhost_possible = card.tap.is_some() && cli.ring == Ring::Split;
-            setup.polling = setup.polling.filter(|_| card.tap.is_some());
+            setup.switches.retain(|switch| match switch {
+                Switch::Offloads => card.tap.is_none(),
+                Switch::Vhost => card.tap.is_some() && cli.ring == Ring::Split,
+                Switch::Queues | Switch::Polling => card.tap.is_some(),
+                Switch::Moderation => cli.virtio == Virtio::Modern,
+                Switch::Page => true,
+            });
+            setup.switches.extend(setup.trapped.then_some(Switch::Page));
             card.device += usize::from(cli.console == Console::Virtio);
             let before = card.interface();
             (card, before)
         });
-        let (cards, machines) = (cards.collect(), Mutex::default());
-        Arc::new(Self { cards, machines, start: Instant::now() })
+        let (cards, machines) = (cards.collect(), Mutex::new(Machines::new()));
+        Arc::new(Self { cards, machines, start: Instant::now(), shown: Mutex::default() })
     }
 
     /// The guest runs in this machine from now on.
     pub(crate) fn follow(&self, exits: ExitMeter) {
-        self.machines.lock().unwrap_or_else(PoisonError::into_inner).push(exits);
+        self.machines.lock().unwrap_or_else(PoisonError::into_inner).follow(exits);
     }
 
-    /// Tables of all cards, on standard error.
+    /// Tables of all cards, on standard error: of what came since this was asked last.
     pub(crate) fn show(&self) {
-        let reports = self.reports();
-        let none = "no network card\n".to_owned();
-        let tables = reports.iter().map(Report::to_string).reduce(|all, next| all + "\n" + &next);
-        // Without a standard error there is nobody to tell.
-        let _ = Messages.write_all(format!("\n{}", tables.unwrap_or(none)).as_bytes());
+        let now = self.readings();
+        let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        let earlier = mem::replace(&mut *shown, now.clone());
+        let since = |(at, now): (usize, &Reading)| match earlier.get(at) {
+            Some(earlier) => Report::of(&now.since(earlier)),
+            None => Report::of(now),
+        };
+        say(&now.iter().enumerate().map(since).collect::<Vec<_>>());
     }
 
-    /// What `--netpath` asks for at the end.
+    /// What `--netpath` asks for at the end: of what came since the start.
     pub(crate) fn finish(&self, cli: &Cli) -> anyhow::Result<()> {
-        match &cli.netpath {
-            None => Ok(()),
-            Some(None) => {
-                self.show();
+        let Some(wanted) = &cli.netpath else { return Ok(()) };
+        let reports: Vec<_> = self.readings().iter().map(Report::of).collect();
+        match wanted {
+            None => {
+                say(&reports);
                 Ok(())
             }
-            Some(Some(folder)) => self.save(folder).context("--netpath FOLDER"),
+            Some(folder) => save(&reports, folder).context("--netpath FOLDER"),
         }
     }
 
-    /// All reports as one file of JSON, and a drawing of each.
-    fn save(&self, folder: &Path) -> anyhow::Result<()> {
-        let reports = self.reports();
-        for (nth, report) in reports.iter().enumerate() {
-            let name = if nth == 0 { "netpath.svg".into() } else { format!("netpath-{nth}.svg") };
-            write_whole(&folder.join(name), report.svg().as_bytes())?;
-        }
-        let tables: String = reports.iter().map(|report| format!("{report}\n")).collect();
-        write_whole(&folder.join("netpath.txt"), tables.as_bytes())?;
-        let json = Report::json_of_all(&reports);
-        Ok(write_whole(&folder.join("netpath.json"), json.as_bytes())?)
-    }
-
-    fn reports(&self) -> Vec<Report> {
+    /// All counters since the start.
+    fn readings(&self) -> Vec<Reading> {
         let machines = self.machines.lock().unwrap_or_else(PoisonError::into_inner);
-        let exits = machines.iter().try_fold(Exits::default(), |all, machine| {
-            machine.of_vcpus().map(|exits| all + exits).ok()
-        });
-        let ended: Duration = machines.iter().map(ExitMeter::time_of_ended).sum();
+        let (exits, ended) = (machines.exits(), machines.time_of_ended());
         let guest = times("/proc/self/task", |name| name.starts_with("vcpu"));
         let kernel = self.kernel();
         let reading = |(card, before): &(CardPath, Option<Interface>)| {
@@ -125,7 +121,7 @@ impl NetPath {
             let now = card.interface();
             Reading {
                 setup: setup.clone(),
-                device_exits: Some(machines.iter().map(|machine| machine.of_device(*device)).sum()),
+                device_exits: Some(machines.of_device(*device)),
                 exits,
                 guest: Some(ended + guest.iter().sum::<Duration>()),
                 kernel: kernel.filter(|_| setup.vhost),
@@ -133,7 +129,7 @@ impl NetPath {
                 ..Reading::of_card(counters, self.start.elapsed())
             }
         };
-        self.cards.iter().map(|card| Report::of(&reading(card))).collect()
+        self.cards.iter().map(reading).collect()
     }
 
     /// Time of the kernel's threads that serve a card. They do not say which one, if there are several.
@@ -146,6 +142,26 @@ impl NetPath {
         let threads = ["/proc/self/task", "/proc"].map(|all| times(all, |other| other == name));
         threads.into_iter().find(|times| !times.is_empty()).map(|times| times.iter().sum())
     }
+}
+
+/// Tables, on standard error.
+fn say(reports: &[Report]) {
+    let none = "no network card\n".to_owned();
+    let tables = reports.iter().map(Report::to_string).reduce(|all, next| all + "\n" + &next);
+    // Without a standard error there is nobody to tell.
+    let _ = Messages.write_all(format!("\n{}", tables.unwrap_or(none)).as_bytes());
+}
+
+/// All reports as one file of JSON, their tables as one of text, and a drawing of each.
+fn save(reports: &[Report], folder: &Path) -> anyhow::Result<()> {
+    for (nth, report) in reports.iter().enumerate() {
+        let name = if nth == 0 { "netpath.svg".into() } else { format!("netpath-{nth}.svg") };
+        write_whole(&folder.join(name), report.svg().as_bytes())?;
+    }
+    let tables: String = reports.iter().map(|report| format!("{report}\n")).collect();
+    write_whole(&folder.join("netpath.txt"), tables.as_bytes())?;
+    let json = Report::json_of_all(reports);
+    Ok(write_whole(&folder.join("netpath.json"), json.as_bytes())?)
 }
 
 /// How long the threads in `folder` with such a name have run.

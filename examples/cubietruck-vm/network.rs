@@ -4,6 +4,7 @@ use anyhow::Context;
 use cubie::host_net::{HostNet, Macvtap};
 use cubie::lkvm::{NetworkMode, NetworkOption, SocketOption, TapOption};
 use cubie::net::{Mac, Null, Socket, Tap, TapError};
+use cubie::netpath::Setup;
 use cubie::user_net::{Config, UserNet};
 
 use crate::card::{Card, CardPlan};
@@ -59,8 +60,10 @@ pub(crate) fn add_networks(devices: &mut Devices, cli: &Cli) -> anyhow::Result<N
                 plan.on(&on("null"), vec![Null::new()?])?
             }
         };
-        let Card { device, counters, mut setup } = card;
-        setup.name = on_tap.as_ref().map_or(format!("card {index}"), |tap| format!("tap {tap}"));
+        let Card { device, counters, vhost, switches } = card;
+        let name = on_tap.as_ref().map_or(format!("card {index}"), |tap| format!("tap {tap}"));
+        let pairs = counters.pairs();
+        let setup = Setup { name, vhost, pairs, switches, ..Setup::default() };
         let macvtap = matches!(&network.mode, NetworkMode::Tap(tap) if tap.macvtap.is_some());
         let at = devices.len();
         networks.paths.push(CardPath { counters, setup, tap: on_tap, macvtap, device: at });

@@ -67,7 +67,7 @@ impl fmt::Display for Advice {
     }
 }
 
-/// A gain under this part of the whole road is none.
+/// A gain under this part of the road beyond the guest is none.
 const LEAST: f64 = 0.05;
 /// A frame of an Ethernet, with its header.
 const FRAME: f64 = 1514.0;
@@ -79,9 +79,10 @@ const BULK: f64 = 1000.0;
 /// What would help, the most first.
 pub(crate) fn advice(reading: &Reading, hops: &[Hop]) -> Vec<Advice> {
     let figures = Figures { reading, hops };
-    let whole: f64 = hops.iter().filter_map(|hop| hop.nanos).sum();
+    // What the guest does besides is in its part, such as its boot: nothing would be worth while beside that.
+    let beyond = cost(hops.iter().filter(|hop| hop.place != Place::Guest));
     let all = [
-        figures.offloads(whole),
+        figures.offloads(cost(hops)),
         figures.vhost(),
         figures.queues(),
         figures.polling(),
@@ -89,9 +90,14 @@ pub(crate) fn advice(reading: &Reading, hops: &[Hop]) -> Vec<Advice> {
         figures.page(),
     ];
     let mut all: Vec<_> =
-        all.into_iter().flatten().filter(|advice| advice.gain > LEAST * whole).collect();
+        all.into_iter().flatten().filter(|advice| advice.gain > LEAST * beyond).collect();
     all.sort_by(|one, other| other.gain.total_cmp(&one.gain));
     all
+}
+
+/// What these hops cost together, as far as it is known.
+fn cost<'a>(hops: impl IntoIterator<Item = &'a Hop>) -> f64 {
+    hops.into_iter().filter_map(|hop| hop.nanos).sum()
 }
 
 struct Figures<'a> {
@@ -102,8 +108,7 @@ struct Figures<'a> {
 impl Figures<'_> {
     /// What these places cost together.
     fn cost(&self, places: &[Place]) -> f64 {
-        let there = self.hops.iter().filter(|hop| places.contains(&hop.place));
-        there.filter_map(|hop| hop.nanos).sum()
+        cost(self.hops.iter().filter(|hop| places.contains(&hop.place)))
     }
 
     fn event(&self, place: Place, what: &str) -> f64 {
@@ -113,8 +118,13 @@ impl Figures<'_> {
     }
 
     fn advise(&self, switch: Switch, gain: f64, figures: String) -> Option<Advice> {
-        let how = switch.how(&self.reading.setup);
-        Some(Advice { switch, gain, why: format!("{figures}: {how}") })
+        let setup = &self.reading.setup;
+        let how = switch.how(setup);
+        setup.switches.contains(&switch).then(|| Advice {
+            switch,
+            gain,
+            why: format!("{figures}: {how}"),
+        })
     }
 
     /// Most of the road is walked once a packet, however long it is.
@@ -122,8 +132,7 @@ impl Figures<'_> {
         let (frames, bytes) = (self.reading.frames(), self.reading.bytes());
         let busy = usize::from(bytes[1] > bytes[0]);
         let mean = each(bytes[busy], frames[busy])?;
-        // Where there are offloads, Linux uses them: its frames are short for another reason.
-        if self.reading.setup.offloads || !(BULK..=FRAME).contains(&mean) {
+        if !(BULK..=FRAME).contains(&mean) {
             return None;
         }
         // A packet as long as can be is this many frames.
@@ -135,10 +144,6 @@ impl Figures<'_> {
 
     /// The kernel has the same work with rings and interrupts, but no system call for each.
     fn vhost(&self) -> Option<Advice> {
-        let Setup { vhost, vhost_possible, .. } = self.reading.setup;
-        if vhost || !vhost_possible {
-            return None;
-        }
         let [receive, transmit] = &self.reading.effort;
         let calls = self.event(Place::Host, "calls")
             + self.event(Place::Interrupts, "raised")
@@ -153,7 +158,7 @@ impl Figures<'_> {
     /// A thread that has no time left holds up all the others.
     fn queues(&self) -> Option<Advice> {
         let Setup { pairs, cpus, .. } = self.reading.setup;
-        let servers = self.reading.workers.into_iter().chain(self.reading.kernel);
+        let servers = self.reading.worked().into_iter().chain(self.reading.kernel);
         let ran: Duration = servers.sum();
         let elapsed = self.reading.elapsed.max(Duration::from_nanos(1));
         let busy = ran.div_duration_f64(elapsed) / pairs.max(1) as f64;
@@ -168,9 +173,6 @@ impl Figures<'_> {
 
     /// Who does not sleep need not be woken.
     fn polling(&self) -> Option<Advice> {
-        if self.reading.setup.polling != Some(false) {
-            return None;
-        }
         let wakeups = self.event(Place::Waking, "wake-ups");
         let what = format!("{wakeups:.2} wake-ups a packet");
         self.advise(Switch::Polling, self.cost(&[Place::Waking]), what)
@@ -187,10 +189,7 @@ impl Figures<'_> {
 
     /// Exits are not timed: each is taken to cost the guest's threads what all of them cost on the average.
     fn page(&self) -> Option<Advice> {
-        let Reading { setup, device_exits, exits, .. } = self.reading;
-        if !setup.trapped {
-            return None;
-        }
+        let Reading { device_exits, exits, .. } = self.reading;
         let (user, all) = ((*device_exits)?, exits.as_ref()?.all);
         let gain = self.cost(&[Place::Guest]) * each(user, all)?.min(1.0);
         let exits = each(user, self.reading.frames().iter().sum())?;

@@ -36,9 +36,9 @@ fn title(svg: &mut String, report: &Report) {
     let reading = &report.reading;
     let [receive, transmit] = reading.frames().map(whole);
     let name = &reading.setup.name;
-    let seconds = reading.elapsed.as_secs_f64();
     text(svg, [MARGIN, 28], 16, "bold", &format!("Network path of {name}"));
-    let frames = format!("{receive} frames to the guest, {transmit} from it, in {seconds:.1} s");
+    let span = reading.span();
+    let frames = format!("{receive} frames to the guest, {transmit} from it, in {span}");
     text(svg, [MARGIN, 48], 12, "normal", &frames);
 }
 

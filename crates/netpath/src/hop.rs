@@ -94,14 +94,16 @@ fn served_here(
     let [receive, transmit] = &reading.effort;
     let woken = receive.woken_by_kicks + receive.woken_by_host + transmit.woken_by_kicks;
     let empty = receive.empty_calls + transmit.empty_calls;
-    let (refused, passed) = (reading.transmit.drops.refused, reading.frames().iter().sum());
+    let passed = reading.frames().iter().sum();
+    // The host has also given the frames that the guest was not given, and was asked to take those that it refused.
+    let in_vain = reading.receive.drops.total() + reading.transmit.drops.refused;
     let interrupts = [
         ("raised", Some(receive.interrupts + transmit.interrupts)),
         ("suppressed", Some(receive.suppressed() + transmit.suppressed())),
     ];
     let turns = sampled(reading, |samples| samples.nanos);
     let waking = reading
-        .workers
+        .worked()
         .zip(turns)
         .and_then(|(time, turns)| Some((each(time.as_nanos() as u64, passed)? - turns).max(0.0)));
     [
@@ -117,7 +119,7 @@ fn served_here(
         hop(
             Place::Host,
             sampled(reading, |samples| samples.host),
-            &[("calls", Some(passed + refused + empty)), ("for nothing", Some(empty))],
+            &[("calls", Some(passed + in_vain + empty)), ("for nothing", Some(empty))],
         ),
         hop(Place::Interrupts, sampled(reading, |samples| samples.interrupts), &interrupts),
     ]

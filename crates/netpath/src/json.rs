@@ -26,6 +26,7 @@ pub(crate) fn object(report: &Report) -> Value {
         "pairs": setup.pairs,
         "cpus": setup.cpus,
         "registers": if setup.trapped { "trapped" } else { "page" },
+        "begun_seconds": reading.begun.as_secs_f64(),
         "seconds": reading.elapsed.as_secs_f64(),
         "frames": { "receive": reading.frames()[0], "transmit": reading.frames()[1] },
         "bytes": { "receive": reading.bytes()[0], "transmit": reading.bytes()[1] },
@@ -41,6 +42,7 @@ pub(crate) fn object(report: &Report) -> Value {
         "thread_nanos": {
             "guest": reading.guest.map(nanos),
             "workers": reading.workers.map(nanos),
+            "polling": reading.polling.map(nanos),
             "vhost": reading.kernel.map(nanos),
         },
         "interface": reading.interface.map(|interface| json!({

@@ -15,14 +15,14 @@
 //! # What a cost is
 //!
 //! Nanoseconds of processor time a packet, either way. The guest's are those of its vCPUs' threads, all that it
-//! does besides included; the worker's are split by the turns that the card has timed
-//! ([`Samples`](cubie_virtio_net::Samples)). What nobody has measured is left blank, and never a 0.
+//! does besides included; the worker's are split by the turns that the card has timed, by the wall clock
+//! ([`Samples`](cubie_virtio_net::Samples)). What a worker looks for frames in vain is no packet's. What nobody has measured is left blank, and never a 0.
 //!
 //! # What advice is
 //!
 //! Each [`Switch`] bears on some hops, and can take no more off the road than these cost: that is its gain, an upper
-//! bound. Those that the figures give a reason for are listed by their gain; a switch that is on already, or that
-//! would save less than a twentieth, is not.
+//! bound. Of those that can be set ([`Setup::switches`]), the ones that the figures give a reason for are listed by
+//! their gain; one that would save less than a twentieth of the road beyond the guest is not.
 //!
 //! ```
 //! use std::time::Duration;

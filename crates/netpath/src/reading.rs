@@ -5,12 +5,16 @@ use std::time::Duration;
 use cubie_hv::Exits;
 use cubie_virtio_net::{Counters, Effort, Traffic};
 
+use crate::Switch;
+
 /// All counters of one card, at a time or between two. What nobody can tell is `None`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Reading {
     /// How the card is set up.
     pub setup: Setup,
-    /// Since the counters stood at 0.
+    /// When the counting began, since the counters stood at 0: with these at first, and later in a difference.
+    pub begun: Duration,
+    /// How long it has been going on.
     pub elapsed: Duration,
     /// What passed to the guest through this process.
     pub receive: Traffic,
@@ -26,6 +30,8 @@ pub struct Reading {
     pub guest: Option<Duration>,
     /// The card's threads in this process.
     pub workers: Option<Duration>,
+    /// Of this, what they looked for frames when there were none, instead of sleeping.
+    pub polling: Option<Duration>,
     /// The kernel's threads that serve the card's queues (vhost).
     pub kernel: Option<Duration>,
     /// The host's interface.
@@ -39,18 +45,14 @@ pub struct Setup {
     pub name: String,
     /// The kernel serves the queues (vhost).
     pub vhost: bool,
-    /// The kernel could: the card is on a tap, and has split rings.
-    pub vhost_possible: bool,
     /// Pairs of queues.
     pub pairs: usize,
     /// CPUs of the guest, each of which can have a pair of its own.
     pub cpus: usize,
     /// Registers are trapped, not in a page.
     pub trapped: bool,
-    /// The host end takes frames that are yet to be cut.
-    pub offloads: bool,
-    /// Whether the card's threads look for frames for some time before they sleep; `None` where they cannot.
-    pub polling: Option<bool>,
+    /// What is not on and could be, as everything else is set. Nothing else is advised.
+    pub switches: Vec<Switch>,
 }
 
 /// Counters of the host's interface that the card is on, such as a tap. The directions are the guest's.
@@ -75,6 +77,7 @@ impl Reading {
             transmit: counters.transmit(),
             effort: counters.effort(),
             workers: Some(counters.worker_time()),
+            polling: Some(counters.polling_time()),
             setup: Setup { pairs: counters.pairs(), ..Setup::default() },
             ..Self::default()
         }
@@ -88,6 +91,7 @@ impl Reading {
         };
         Self {
             setup: self.setup.clone(),
+            begun: earlier.begun + earlier.elapsed,
             elapsed: self.elapsed.saturating_sub(earlier.elapsed),
             receive: self.receive.since(earlier.receive),
             transmit: self.transmit.since(earlier.transmit),
@@ -99,6 +103,7 @@ impl Reading {
             exits: self.exits.zip(earlier.exits).map(|(now, then)| now.since(then)),
             guest: times(self.guest, earlier.guest),
             workers: times(self.workers, earlier.workers),
+            polling: times(self.polling, earlier.polling),
             kernel: times(self.kernel, earlier.kernel),
             interface: self.interface.zip(earlier.interface).map(|(now, then)| now.since(then)),
         }
@@ -112,6 +117,20 @@ impl Reading {
     /// Their bytes.
     pub fn bytes(&self) -> [u64; 2] {
         self.moved(1, [self.receive.bytes, self.transmit.bytes])
+    }
+
+    /// What the card's threads did besides looking for frames that were not there.
+    pub(crate) fn worked(&self) -> Option<Duration> {
+        Some(self.workers?.saturating_sub(self.polling.unwrap_or_default()))
+    }
+
+    /// When all this was, for a person.
+    pub(crate) fn span(&self) -> String {
+        let [begun, elapsed] = [self.begun, self.elapsed].map(|time| time.as_secs_f64());
+        match self.begun {
+            Duration::ZERO => format!("{elapsed:.1} s since the start"),
+            _ => format!("{elapsed:.1} s, from {begun:.1} s after the start"),
+        }
     }
 
     /// What this process did not see, the interface has.

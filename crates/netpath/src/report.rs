@@ -35,6 +35,11 @@ impl Report {
         known.max_by(|one, other| one.nanos.partial_cmp(&other.nanos).expect("finite costs"))
     }
 
+    /// Whether the cost of any hop but the guest is known, by which switches are advised.
+    pub(crate) fn is_timed(&self) -> bool {
+        self.hops.iter().any(|hop| hop.place != Place::Guest && hop.nanos.is_some())
+    }
+
     /// The part of [`Report::cost`] that a hop has, from 0 to 1.
     pub(crate) fn share(&self, hop: &Hop) -> Option<f64> {
         hop.nanos.filter(|_| self.cost() > 0.0).map(|nanos| nanos / self.cost())

@@ -13,8 +13,12 @@ impl fmt::Display for Report {
         let who = if setup.vhost { "served by the kernel" } else { "served here" };
         let pairs =
             if setup.pairs == 1 { "1 pair".into() } else { format!("{} pairs", setup.pairs) };
-        let seconds = self.reading.elapsed.as_secs_f64();
-        writeln!(f, "network path of {}: {who}, {pairs}, {seconds:.1} s", setup.name)?;
+        let span = self.reading.span();
+        writeln!(f, "network path of {}: {who}, {pairs}, {span}", setup.name)?;
+        if let Some(polling) = self.reading.polling.filter(|polling| !polling.is_zero()) {
+            let polling = time(polling.as_nanos() as f64);
+            writeln!(f, "  its threads have looked for frames in vain for {polling}")?;
+        }
         if self.hops.is_empty() {
             return writeln!(f, "  no packet has passed");
         }
@@ -120,6 +124,9 @@ impl Report {
             writeln!(f, "\n  No hop's cost is known.")?;
         }
         match self.advice.split_first() {
+            None if !self.is_timed() => {
+                writeln!(f, "  Too little was timed to say what would help: let more packets pass.")
+            }
             None => writeln!(f, "  No switch would help much."),
             Some((first, rest)) => {
                 writeln!(f, "  What would help: {first}")?;

@@ -25,15 +25,14 @@ fn reading() -> Reading {
     };
     let setup = Setup {
         name: "tap cubie0".into(),
-        vhost_possible: true,
         pairs: 1,
         cpus: 2,
-        offloads: true,
-        polling: Some(false),
+        switches: vec![Switch::Vhost, Switch::Queues, Switch::Polling, Switch::Moderation],
         ..Setup::default()
     };
     Reading {
         setup,
+        begun: Duration::ZERO,
         elapsed: Duration::from_secs(1),
         receive: traffic,
         transmit: traffic,
@@ -42,6 +41,7 @@ fn reading() -> Reading {
         exits: Some(Exits { all: 5000, kernel_mmio: 1800, ..Exits::default() }),
         guest: Some(Duration::from_nanos(2_000_000)),
         workers: Some(Duration::from_nanos(6_000_000)),
+        polling: Some(Duration::ZERO),
         kernel: None,
         interface: Some(Interface::default()),
     }
@@ -73,6 +73,28 @@ fn the_workers_time_is_split_as_it_was_sampled() {
 }
 
 #[test]
+fn frames_that_were_dropped_took_a_call_where_the_host_saw_them() {
+    let mut reading = reading();
+    (reading.receive.drops.filtered, reading.receive.drops.length) = (100, 100);
+    (reading.transmit.drops.refused, reading.transmit.drops.header) = (200, 500);
+    let report = Report::of(&reading);
+    assert_eq!(hop(&report, Place::Host).1[0], ("calls", 1.2), "none for a malformed frame");
+}
+
+#[test]
+fn looking_in_vain_is_no_cost_of_a_packet_and_no_reason_for_more_threads() {
+    let usual = Report::of(&reading());
+    let mut polling = reading();
+    // The rest of the second.
+    polling.polling = Some(Duration::from_nanos(994_000_000));
+    polling.workers = Some(Duration::from_secs(1));
+    let report = Report::of(&polling);
+    assert_eq!((&report.hops, &report.advice), (&usual.hops, &usual.advice));
+    assert!(report.to_string().contains("looked for frames in vain for 994.0 ms"), "{report}");
+    assert!(!usual.to_string().contains("in vain"));
+}
+
+#[test]
 fn what_nobody_has_measured_is_blank() {
     let unknown =
         Reading { guest: None, workers: None, exits: None, device_exits: None, ..reading() };
@@ -82,6 +104,7 @@ fn what_nobody_has_measured_is_blank() {
         let report = Report::of(reading);
         assert_eq!((hop(&report, Place::Guest).0, hop(&report, Place::Waking).0), (None, None));
         assert_eq!(report.dearest().is_some(), known);
+        assert_eq!(report.to_string().contains("Too little was timed"), !known);
     }
     assert!(Report::of(&unsampled).to_string().contains("No hop's cost is known"));
     let json: serde_json::Value = serde_json::from_str(&Report::of(&unsampled).json()).unwrap();
@@ -104,12 +127,15 @@ fn a_switch_is_named_if_the_figures_speak_for_it_and_no_longer_when_it_is_on() {
     let usual = reading();
     // Rings, interrupts and waking; three quarters of the interrupts; waking.
     assert_eq!(switches(&usual), [Switch::Vhost, Switch::Moderation, Switch::Polling]);
-    for on in [Some(true), None] {
-        let setup = Setup { polling: on, ..usual.setup.clone() };
-        assert!(!switches(&Reading { setup, ..usual.clone() }).contains(&Switch::Polling));
+    for (on, left) in [
+        (Switch::Vhost, [Switch::Moderation, Switch::Polling]),
+        (Switch::Moderation, [Switch::Vhost, Switch::Polling]),
+        (Switch::Polling, [Switch::Vhost, Switch::Moderation]),
+    ] {
+        let mut reading = usual.clone();
+        reading.setup.switches.retain(|switch| *switch != on);
+        assert_eq!(switches(&reading), left);
     }
-    let setup = Setup { vhost_possible: false, ..usual.setup.clone() };
-    assert!(!switches(&Reading { setup, ..usual.clone() }).contains(&Switch::Vhost));
 
     let mut moderated = usual.clone();
     moderated.effort.iter_mut().for_each(|effort| effort.interrupts = 50);
@@ -119,6 +145,9 @@ fn a_switch_is_named_if_the_figures_speak_for_it_and_no_longer_when_it_is_on() {
     let mut busy = usual.clone();
     busy.workers = Some(Duration::from_nanos(900_000_000));
     assert!(switches(&busy).contains(&Switch::Queues));
+    // The guest is in all figures since its boot, and says nothing about the rest.
+    let booted = Reading { guest: Some(Duration::from_secs(5)), ..busy.clone() };
+    assert_eq!(switches(&booted), switches(&busy));
     busy.setup.pairs = 2;
     assert!(!switches(&busy).contains(&Switch::Queues));
 }
@@ -128,7 +157,7 @@ fn frames_that_were_cut_speak_for_offloads_the_most() {
     let mut bulk = reading();
     (bulk.transmit.bytes, bulk.receive.frames) = (1000 * 1514, 100);
     assert!(!switches(&bulk).contains(&Switch::Offloads), "there are some already");
-    bulk.setup.offloads = false;
+    bulk.setup.switches = vec![Switch::Offloads];
     let report = Report::of(&bulk);
     let first = &report.advice[0];
     assert_eq!(first.switch, Switch::Offloads);
@@ -140,8 +169,9 @@ fn frames_that_were_cut_speak_for_offloads_the_most() {
 #[test]
 fn exits_to_user_space_speak_for_a_page_of_registers() {
     let mut trapped = reading();
-    trapped.setup.trapped = true;
     trapped.device_exits = Some(4000);
+    assert!(!switches(&trapped).contains(&Switch::Page), "there is one");
+    trapped.setup.switches.push(Switch::Page);
     let report = Report::of(&trapped);
     let page = report.advice.iter().find(|advice| advice.switch == Switch::Page).unwrap();
     assert_eq!(page.gain, 800.0, "four fifths of what the guest's threads cost");
@@ -156,6 +186,7 @@ fn the_kernels_card_has_its_frames_from_the_interface_and_blanks_elsewhere() {
     (vhost.receive, vhost.transmit) = Default::default();
     vhost.effort = [Effort { kicks: Some(50), ..Effort::default() }; 2];
     vhost.setup.vhost = true;
+    vhost.setup.switches.clear();
     let (received, sent) = ([500, 5000], [1500, 15_000]);
     vhost.interface = Some(Interface { received, sent, receive_drops: 20, transmit_drops: 0 });
     vhost.kernel = Some(Duration::from_nanos(8_000_000));
@@ -167,7 +198,6 @@ fn the_kernels_card_has_its_frames_from_the_interface_and_blanks_elsewhere() {
     let text = report.to_string();
     assert!(text.contains("served by the kernel") && text.contains("host's interface"), "{text}");
     assert!(!text.contains("wake-ups"), "nobody has seen any: {text}");
-    assert!(!switches(&vhost).contains(&Switch::Vhost));
 }
 
 #[test]
@@ -182,6 +212,16 @@ fn the_difference_of_two_readings_is_a_reading() {
     assert_eq!((since.effort[0].kicks, since.elapsed), (Some(50), Duration::from_secs(2)));
     assert_eq!(since.guest, Some(Duration::from_nanos(1_000_000)));
     assert_eq!(since.setup, one.setup);
+    for (reading, span) in [
+        (&one, "1.0 s since the start"),
+        (&both, "3.0 s since the start"),
+        (&since, "2.0 s, from 1.0 s after the start"),
+    ] {
+        let report = Report::of(reading);
+        assert!(report.to_string().contains(span) && report.svg().contains(span), "{report}");
+        let json: serde_json::Value = serde_json::from_str(&report.json()).unwrap();
+        assert_eq!(json["begun_seconds"], reading.begun.as_secs_f64());
+    }
 }
 
 fn any_reading() -> impl Strategy<Value = Reading> {
@@ -190,8 +230,10 @@ fn any_reading() -> impl Strategy<Value = Reading> {
         let mut reading = reading();
         let setup = &mut reading.setup;
         setup.name = name;
-        (setup.vhost, setup.vhost_possible) = (on[0], on[1]);
-        (setup.trapped, setup.offloads) = (on[2], on[3]);
+        (setup.vhost, setup.trapped) = (on[0], on[1]);
+        for (on, switch) in [(on[2], Switch::Offloads), (on[3], Switch::Page)] {
+            setup.switches.extend(on.then_some(switch));
+        }
         (reading.receive.frames, reading.receive.bytes) = (n[0], n[1]);
         (reading.transmit.frames, reading.transmit.bytes) = (n[2], n[3]);
         reading.transmit.drops.refused = n[4];
@@ -204,6 +246,7 @@ fn any_reading() -> impl Strategy<Value = Reading> {
         reading.exits = on[5].then_some(Exits { all: n[17], ..Exits::default() });
         reading.device_exits = Some(n[18]);
         reading.elapsed = Duration::from_nanos(n[19]);
+        reading.polling = Some(Duration::from_nanos(n[16]));
         reading
     })
 }

@@ -46,6 +46,8 @@ pub(crate) struct PairTally {
     pub(crate) transmit: Tally,
     /// Nanoseconds that the pair's worker has run.
     pub(crate) worker: Counter,
+    /// Of these, in which it has looked for frames in vain.
+    pub(crate) in_vain: Counter,
 }
 
 #[derive(Debug, Default)]
@@ -113,7 +115,17 @@ impl Counters {
     /// Processor time of the threads of all pairs, as they have looked at it last: once in 61 wake-ups. They serve
     /// both directions.
     pub fn worker_time(&self) -> Duration {
-        Duration::from_nanos(self.0.iter().map(|pair| pair.worker.get()).sum())
+        self.nanos(|pair| &pair.worker)
+    }
+
+    /// Of [`Counters::worker_time`], what these threads looked for frames when there were none, instead of sleeping
+    /// ([`Net::with_polling`](crate::Net::with_polling)). By the card's clock, also while their CPU was taken away.
+    pub fn polling_time(&self) -> Duration {
+        self.nanos(|pair| &pair.in_vain)
+    }
+
+    fn nanos(&self, of: impl Fn(&PairTally) -> &Counter) -> Duration {
+        Duration::from_nanos(self.0.iter().map(|pair| of(pair).get()).sum())
     }
 
     /// Where a pair's thread counts.

@@ -9,8 +9,8 @@ use crate::samples::{SampleTally, Samples};
 
 /// What it took to move what went one way, as far as this process did it.
 ///
-/// Nothing is counted twice: of system calls at a tap, for example, there was one for each frame that passed or
-/// that the host refused, and those of [`Effort::empty_calls`].
+/// Nothing is counted twice: of system calls at a tap, for example, there was one for each frame that passed, that
+/// came and was dropped, or that the host refused, and those of [`Effort::empty_calls`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Effort {
     /// Kicks of the driver, also those that the kernel serves. `None` where the host does not tell

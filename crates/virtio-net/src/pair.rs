@@ -14,7 +14,7 @@ use crate::parts::Pair;
 use crate::poller::Poller;
 use crate::protocol::{NOTF_COAL, VQ_NOTF_COAL};
 use crate::receive::Receiver;
-use crate::samples::ThreadClock;
+use crate::samples::{ThreadClock, nanos};
 use crate::transmit::Transmitter;
 use crate::workers::HostEnd;
 use crate::{Counters, Link, NetBackend};
@@ -134,9 +134,19 @@ impl<B: NetBackend> PairHandler<B> {
         });
     }
 
-    fn count_wakeup(&mut self, token: u32) {
+    /// The thread's time is looked at from time to time, when it is woken or finds something.
+    fn count_time(&mut self) {
         let tally = self.counters.tally(self.seat.pair());
-        self.clock.woken(&tally.worker);
+        if self.clock.woken(&tally.worker)
+            && let Some(poller) = &mut self.poller
+        {
+            tally.in_vain.add(nanos(poller.take_in_vain()));
+        }
+    }
+
+    fn count_wakeup(&mut self, token: u32) {
+        self.count_time();
+        let tally = self.counters.tally(self.seat.pair());
         match token {
             RECEIVE_KICK => tally.receive.effort.woken_by_kicks.add(1),
             TRANSMIT_KICK => tally.transmit.effort.woken_by_kicks.add(1),
@@ -244,8 +254,9 @@ impl<B: NetBackend> Handler for PairHandler<B> {
                     false
                 }
             });
-            if found && let Some(poller) = &mut self.poller {
-                poller.worked();
+            if found {
+                self.count_time();
+                self.poller.iter_mut().for_each(Poller::worked);
             }
             return Idle::Look;
         }

@@ -1,5 +1,6 @@
 //! For how long a pair looks by itself before it sleeps: as long as that pays, and no longer than it may.
 
+use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,19 +24,25 @@ pub(crate) struct Poller {
     last: Duration,
     /// The driver was told that it need not kick.
     pub(crate) looks: bool,
+    /// Since when it has been looking and has not found anything.
+    since: Option<Duration>,
+    /// How long it has looked in vain, of which nobody was told yet.
+    in_vain: Duration,
 }
 
 impl Poller {
     /// One that begins with the longest time.
     pub(crate) fn new(clock: Arc<dyn Clock>, most: Duration) -> Self {
         let last = clock.now();
-        Self { clock, most, window: most, last, looks: false }
+        let in_vain = Duration::ZERO;
+        Self { clock, most, window: most, last, looks: false, since: None, in_vain }
     }
 
     /// There was something to do. If looking on would have found it, that is done for twice as long from now on; if
     /// it came later, for half as long.
     pub(crate) fn worked(&mut self) {
         let now = self.clock.now();
+        self.since = None;
         let least = self.most / LEAST;
         self.window = match now.saturating_sub(self.last) <= self.most {
             true => (2 * self.window).clamp(least, self.most),
@@ -44,9 +51,20 @@ impl Poller {
         self.last = now;
     }
 
-    /// Whether it may still pay.
-    pub(crate) fn goes_on(&self) -> bool {
-        self.clock.now().saturating_sub(self.last) < self.window
+    /// Whether it may still pay. What has passed since it did, if there was nothing to do meanwhile, was in vain.
+    pub(crate) fn goes_on(&mut self) -> bool {
+        let now = self.clock.now();
+        if let Some(since) = self.since.take() {
+            self.in_vain += now.saturating_sub(since);
+        }
+        let goes_on = now.saturating_sub(self.last) < self.window;
+        self.since = goes_on.then_some(now);
+        goes_on
+    }
+
+    /// How long it has looked in vain since this was asked last.
+    pub(crate) fn take_in_vain(&mut self) -> Duration {
+        mem::take(&mut self.in_vain)
     }
 }
 
@@ -89,5 +107,22 @@ mod tests {
         assert!(poller.goes_on());
         clock.advance(USEC);
         assert!(!poller.goes_on());
+    }
+
+    #[test]
+    fn the_time_is_in_vain_in_which_there_was_nothing_to_do() {
+        let clock = VirtualClock::default();
+        let mut poller = Poller::new(Arc::new(clock.clone()), 100 * USEC);
+        let look = |poller: &mut Poller, usecs: u32| {
+            clock.advance(usecs * USEC);
+            poller.goes_on();
+            poller.take_in_vain().as_micros()
+        };
+        let in_vain = [10, 5, 7].map(|usecs| look(&mut poller, usecs));
+        assert_eq!(in_vain, [0, 5, 7], "before the first there was something else");
+        clock.advance(20 * USEC);
+        poller.worked();
+        let in_vain = [3, 40, 60, 80].map(|usecs| look(&mut poller, usecs));
+        assert_eq!(in_vain, [0, 40, 60, 0], "after the last but one it sleeps");
     }
 }

@@ -14,6 +14,7 @@ const EVERY: u32 = 61;
 
 /// Turns of the worker at a queue that were timed: one of 61, if it moved a frame. A turn begins when the worker
 /// has been woken and comes to the queue: how long ago the guest has kicked is not known, since KVM notes no time.
+/// By the wall clock: a worker whose CPU is taken away within a turn has a longer one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Samples {
     /// Turns.
@@ -168,21 +169,23 @@ pub(crate) struct ThreadClock {
 }
 
 impl ThreadClock {
-    /// The thread was woken: the nanoseconds that have come since the last look are added to `sum`.
-    pub(crate) fn woken(&mut self, sum: &Counter) {
+    /// The thread was woken: the nanoseconds that have come since the last look are added to `sum`. `false` if this
+    /// was no time to look.
+    pub(crate) fn woken(&mut self, sum: &Counter) -> bool {
         if self.left > 0 {
             self.left -= 1;
-            return;
+            return false;
         }
         self.left = EVERY - 1;
-        let Ok(time) = clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID) else { return };
+        let Ok(time) = clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID) else { return false };
         let now = nanos(time.into());
         sum.add(now.saturating_sub(self.before));
         self.before = now;
+        true
     }
 }
 
-fn nanos(time: Duration) -> u64 {
+pub(crate) fn nanos(time: Duration) -> u64 {
     time.as_nanos() as u64
 }
 
@@ -216,9 +219,9 @@ mod tests {
     fn a_thread_knows_how_long_it_has_run() {
         std::thread::spawn(|| {
             let (mut clock, nanos): (ThreadClock, Counter) = Default::default();
-            clock.woken(&nanos);
+            assert!(clock.woken(&nanos));
             let first = nanos.get();
-            (1..EVERY).for_each(|_| clock.woken(&nanos));
+            (1..EVERY).for_each(|_| assert!(!clock.woken(&nanos)));
             assert!(first > 0 && nanos.get() == first, "once in so many");
             clock.woken(&nanos);
             assert!(nanos.get() > first);
