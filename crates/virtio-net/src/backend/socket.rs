@@ -3,7 +3,9 @@
 mod connection;
 mod error;
 mod incoming;
+mod listener;
 mod peer;
+mod retry;
 
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -40,13 +42,23 @@ pub struct Socket {
 
 impl Socket {
     /// Listens at `path` for one peer at a time; when that is gone, for another one. What a killed program has
-    /// left there is replaced.
+    /// left there is replaced. Where the host has nothing left for a peer that has come, it is tried again as by
+    /// [`Socket::connect`].
     pub fn listen(path: impl AsRef<Path>) -> Result<Self, SocketError> {
-        Self::of(Peer::listen(path.as_ref())?)
+        Self::listen_with_clock(path, HostClock::default())
+    }
+
+    /// As [`Socket::listen`], in the time of `clock`.
+    pub fn listen_with_clock(
+        path: impl AsRef<Path>,
+        clock: impl Clock,
+    ) -> Result<Self, SocketError> {
+        Self::of(Peer::listen(path.as_ref(), Box::new(clock))?)
     }
 
     /// Connects to whoever listens at `path`, now or later, and again when that is gone: after a tenth of a
-    /// second, and after more and more up to five when it does not help.
+    /// second, and after more and more up to five when it does not help. If that is for another reason than that
+    /// nobody listens, such as a missing right, there is one line in the log.
     pub fn connect(path: impl AsRef<Path>) -> Result<Self, SocketError> {
         Self::connect_with_clock(path, HostClock::default())
     }
@@ -62,7 +74,9 @@ impl Socket {
     fn of(peer: Peer) -> Result<Self, SocketError> {
         let events = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(SocketError::host)?;
         let flags = EventFlags::IN | EventFlags::ET;
-        epoll::add(&events, peer.fd(), EventData::new_u64(0), flags).map_err(SocketError::host)?;
+        for fd in peer.fds() {
+            epoll::add(&events, fd, EventData::new_u64(0), flags).map_err(SocketError::host)?;
+        }
         let (connection, link) = (None, None);
         let mut socket = Self { peer, connection, link, events, complained: false };
         socket.reach();

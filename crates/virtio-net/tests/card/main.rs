@@ -1,5 +1,6 @@
 //! The card from outside: its queues by a driver without manners, its host ends by others than its own.
 
+mod alone;
 mod capture;
 mod coalescing;
 mod driver;
@@ -14,4 +15,5 @@ mod pairs;
 mod polling;
 mod programs;
 mod socket;
+mod socket_paths;
 mod stranger;

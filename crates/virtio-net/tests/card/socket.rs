@@ -1,17 +1,20 @@
 //! A stream socket to another program: here a test that speaks the protocol by itself, or another card.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::{ErrorKind, Read, Write};
-use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::{Path, PathBuf};
+use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
+use std::path::PathBuf;
+use std::thread;
 use std::time::Duration;
 
 use cubie_testkit::{Descriptor, Guest, Slot, VirtualClock, within};
 use cubie_virtio_core::{Clock, Features};
-use cubie_virtio_net::{Counters, Link, Mac, Net, Socket, SocketError};
+use cubie_virtio_net::{Counters, Link, Mac, Net, Socket};
+use nix::sys::resource::{Resource, setrlimit};
 use tempfile::TempDir;
 use vm_memory::{Bytes, GuestAddress};
 
+use crate::alone::is_alone;
 use crate::driver::*;
 
 const RECEIVE: usize = 0;
@@ -41,7 +44,7 @@ impl End {
 
     fn link_becomes(&self, up: bool) {
         while self.link.is_up() != up {
-            std::thread::yield_now();
+            thread::yield_now();
         }
     }
 
@@ -60,7 +63,7 @@ impl End {
     }
 }
 
-fn place() -> (TempDir, PathBuf) {
+pub(crate) fn place() -> (TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("cable");
     (folder, path)
@@ -158,7 +161,7 @@ fn a_peer_that_goes_takes_the_link_down_and_is_called_again_more_and_more_rarely
             let pause = Duration::from_millis(pause);
             // It is set anew once the last attempt has failed.
             while clock.next_timer() != Some(clock.now() + pause) {
-                std::thread::yield_now();
+                thread::yield_now();
             }
             clock.advance(pause);
         }
@@ -227,28 +230,50 @@ fn who_comes_while_another_one_is_there_has_to_wait() {
 }
 
 #[test]
-fn a_path_that_cannot_be_used_is_refused_and_what_is_there_stays() {
-    let (folder, path) = place();
-    let listen = |path: &Path| Socket::listen(path).err().unwrap();
-    let connect = |path: &Path| Socket::connect(path).err().unwrap();
-    let file = folder.path().join("file");
-    fs::write(&file, "of somebody").unwrap();
-    assert!(matches!(listen(&file), SocketError::NoSocket(_)));
-    assert!(matches!(connect(&file), SocketError::NoSocket(_)));
-    assert_eq!(fs::read(&file).unwrap(), b"of somebody");
-    let nowhere = folder.path().join("no/such");
-    assert!(listen(&nowhere).to_string().contains("no/such: No such file"));
-    assert!(connect(&nowhere).to_string().contains("no/such: No such file"));
-    let long = folder.path().join("x".repeat(108));
-    assert!(matches!(listen(&long), SocketError::Path { .. }));
-    assert!(matches!(connect(&long), SocketError::Path { .. }));
+fn a_peer_that_comes_when_the_host_has_no_descriptor_for_it_is_accepted_later() {
+    if !is_alone(
+        "socket::a_peer_that_comes_when_the_host_has_no_descriptor_for_it_is_accepted_later",
+    ) {
+        return;
+    }
+    within(DEADLINE, || {
+        let (_folder, path) = place();
+        let clock = VirtualClock::default();
+        let socket = Socket::listen_with_clock(&path, clock.clone()).unwrap();
+        let mut end = End::new(socket);
+        setrlimit(Resource::RLIMIT_NOFILE, 100, 100).unwrap();
+        let mut all: Vec<_> = std::iter::from_fn(|| File::open("/dev/null").ok()).collect();
+        // One is for the peer's own end.
+        all.pop();
+        let mut peer = UnixStream::connect(&path).unwrap();
+        let pause = clock.wait_for_timer(DEADLINE);
+        assert!(!end.link.is_up());
+        drop(all);
+        clock.advance(pause);
+        end.link_becomes(true);
+        sends(&mut peer, &frame(1, 60));
+        end.receives(&frame(1, 60));
+    });
+}
 
-    let first = Socket::listen(&path).unwrap();
-    assert!(listen(&path).to_string().starts_with("somebody else listens at "));
-    assert!(path.exists());
-    drop(first);
-    // A program that was killed leaves its socket.
-    drop(UnixListener::bind(&path).unwrap());
-    assert!(path.exists());
-    Socket::listen(&path).unwrap();
+#[test]
+fn what_is_not_mended_by_itself_is_tried_again_as_well() {
+    within(DEADLINE, || {
+        let (_folder, path) = place();
+        // Frames of a card are a stream, and here are packets.
+        let other = UnixDatagram::bind(&path).unwrap();
+        let clock = VirtualClock::default();
+        let mut end = End::new(Socket::connect_with_clock(&path, clock.clone()).unwrap());
+        for _ in 0..2 {
+            clock.advance(clock.wait_for_timer(DEADLINE) - clock.now());
+        }
+        let pause = clock.wait_for_timer(DEADLINE) - clock.now();
+        drop(other);
+        fs::remove_file(&path).unwrap();
+        let listener = UnixListener::bind(&path).unwrap();
+        clock.advance(pause);
+        let (mut peer, _) = listener.accept().unwrap();
+        sends(&mut peer, &frame(1, 60));
+        end.receives(&frame(1, 60));
+    });
 }
