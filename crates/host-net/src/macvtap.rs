@@ -4,14 +4,15 @@ use std::fmt;
 use std::io;
 
 use crate::seat::{Door, Seat};
-use crate::{HostNetError, preparation};
+use crate::{HostNetError, ipv6, preparation};
 
 /// A tap that shares an interface of the host's, by the kernel's macvtap: the guest is a machine of that
 /// interface's network, with an address of its own, as on a bridge, without one. It is gone with this value, and if
 /// its process was killed, at the next start.
 ///
-/// The kernel passes on what is for the tap's own hardware address, so that the guest has to have that. The host
-/// itself and the guest do not hear each other; guests on the same interface do.
+/// The kernel passes on what is for the tap's own hardware address, so that the guest has to have that, and what is for
+/// any group, since it does not know which ones the guest has joined. The host itself has no IPv6 there: it would be
+/// another machine of the guest's address. It and the guest do not hear each other; guests on the same interface do.
 ///
 /// It says in a few words what it is: `macvtap cubie-macvtap0 on eth0`.
 #[derive(Debug)]
@@ -38,7 +39,8 @@ impl Macvtap {
                 let made = rtnetlink.link(&name)?.ok_or(io::ErrorKind::NotFound)?;
                 // Between these two calls one that nobody clears away can be left behind, as a bridge can.
                 seat.mark(rtnetlink, &made)?;
-                rtnetlink.bring_up(made.index)
+                ipv6::switch_off(&name)?;
+                rtnetlink.bring_up_for_all_groups(made.index)
             };
             make().map_err(|error| {
                 let commands = || preparation::macvtap(parent, mac);

@@ -58,7 +58,8 @@ pub(crate) fn macvtap(parent: &str, mac: [u8; 6]) -> Vec<String> {
     let mac = mac.map(|byte| format!("{byte:02x}")).join(":");
     vec![
         format!("ip link add link {parent} name {TAP} address {mac} type macvtap mode bridge"),
-        format!("ip link set {TAP} up"),
+        format!("sysctl -ew net/ipv6/conf/{TAP}/disable_ipv6=1"),
+        format!("ip link set {TAP} allmulticast on up"),
         format!("chown $USER /dev/tap$(cat /sys/class/net/{TAP}/ifindex)"),
     ]
 }

@@ -129,8 +129,16 @@ impl Rtnetlink {
     }
 
     pub(crate) fn bring_up(&mut self, link: u32) -> io::Result<()> {
-        let up = IfinfoFlags::Up as u32;
-        let header = Ifinfomsg { ifi_flags: up, ifi_change: up, ..about(link) };
+        self.set_flags(link, IfinfoFlags::Up as u32)
+    }
+
+    /// As [`Rtnetlink::bring_up`], and `link` takes what is for any group, whoever has joined it here.
+    pub(crate) fn bring_up_for_all_groups(&mut self, link: u32) -> io::Result<()> {
+        self.set_flags(link, IfinfoFlags::Up as u32 | IfinfoFlags::AllMulti as u32)
+    }
+
+    fn set_flags(&mut self, link: u32, flags: u32) -> io::Result<()> {
+        let header = Ifinfomsg { ifi_flags: flags, ifi_change: flags, ..about(link) };
         let request = rt_link::Request::new().op_setlink_do(&header);
         self.done(&request)
     }

@@ -1,9 +1,13 @@
 //! Taps on a card of the host's: here the host's end of the cable to the world.
 
+use std::net::{Ipv6Addr, SocketAddrV6, UdpSocket};
+use std::time::Instant;
+
 use cubie_host_net::{HostNetError, Macvtap};
 
 use crate::ends::{as_nobody, start_victim};
-use crate::namespace::Network;
+use crate::modes::DEADLINE;
+use crate::namespace::{Namespace, Network};
 
 /// How the tests' own program is told to make one and wait for its end.
 const VICTIM: &str = "CUBIE_HOST_NET_MACVTAP_VICTIM";
@@ -16,12 +20,51 @@ fn make(parent: &'static str) -> Result<Macvtap, HostNetError> {
 /// A network whose host can have such taps.
 fn network() -> Option<Network> {
     let network = Network::new()?;
-    let known = "ip link add link uplink name m type macvtap mode bridge && ip link del m && echo";
+    let known = "ip link add link uplink name m type macvtap mode bridge && ip link del dev m && echo";
     if network.host.sh(&format!("({known}) 2>/dev/null || true")).is_empty() {
         eprintln!("skipped: no macvtap here");
         return None;
     }
     Some(network)
+}
+
+/// It has the tests' address, takes what is for any group, and the host has no IPv6 there.
+#[track_caller]
+fn is_a_macvtap(host: &Namespace, name: &str) {
+    let link = host.sh(&format!("ip -d link show {name}"));
+    let mac = "02:00:5e:10:00:01";
+    for word in [&format!("{name}@uplink"), "UP", "ALLMULTI", mac, "macvtap mode bridge"] {
+        assert!(link.contains(word), "no {word} in {link}");
+    }
+    let ipv6 = format!("/proc/sys/net/ipv6/conf/{name}/disable_ipv6");
+    assert_eq!(host.sh(&format!("cat {ipv6} 2>/dev/null || echo 1")), "1\n");
+}
+
+/// Frames for a group that nobody in the host has joined, as a guest's address that is made up by chance asks for
+/// (RFC 4291 §2.7.1).
+#[test]
+fn frames_for_groups_of_the_guests_own_come_through() {
+    let Some(Network { host, guest: _guest, world }) = network() else { return };
+    let tap = host.run(|| make("uplink")).unwrap();
+    let come = || {
+        let seen = host.sh("ip -s link show cubie-macvtap0 | grep -A1 RX: | tail -1");
+        seen.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap()
+    };
+    let (before, end) = (come(), Instant::now() + DEADLINE);
+    let sends = || {
+        let index = nix::net::if_::if_nametoindex("eth0").unwrap();
+        let group = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 1, 0xff12, 0x3456);
+        // Until the world's end has an address, it cannot.
+        let socket = UdpSocket::bind("[::]:0").ok();
+        socket.map(|socket| socket.send_to(b"whose is it?", SocketAddrV6::new(group, 9, 0, index)))
+    };
+    while come() == before {
+        if world.run(sends).is_none() {
+            return eprintln!("skipped: no IPv6 here");
+        }
+        assert!(Instant::now() < end, "nothing has come");
+    }
+    host.run(move || drop(tap));
 }
 
 #[test]
@@ -37,10 +80,7 @@ fn a_macvtap_is_there_with_its_address_as_long_as_it_should_be() {
     });
     assert_eq!(taps[0].to_string(), "macvtap cubie-macvtap0 on uplink");
     assert_eq!((taps[0].name(), taps[0].mac()), ("cubie-macvtap0", MAC));
-    let link = host.sh("ip -d link show cubie-macvtap0");
-    for word in ["cubie-macvtap0@uplink", "UP", "02:00:5e:10:00:01", "macvtap mode bridge"] {
-        assert!(link.contains(word), "no {word} in {link}");
-    }
+    is_a_macvtap(&host, "cubie-macvtap0");
     host.run(move || drop(taps));
     assert_eq!(host.state(), before);
 }
@@ -95,9 +135,6 @@ fn what_cannot_be_is_named_and_without_permission_an_administrators_commands() {
     let HostNetError::NotPermitted { commands, .. } = &error else { panic!("{error}") };
     assert_eq!(host.state(), before);
     // The last one gives the node away, which another namespace's interface may have here.
-    commands[..2].iter().for_each(|command| drop(host.sh(command)));
-    let link = host.sh("ip -d link show macvtap0");
-    for word in ["macvtap0@uplink", "UP", "02:00:5e:10:00:01", "macvtap mode bridge"] {
-        assert!(link.contains(word), "no {word} in {link}");
-    }
+    commands[..3].iter().for_each(|command| drop(host.sh(command)));
+    is_a_macvtap(&host, "macvtap0");
 }
