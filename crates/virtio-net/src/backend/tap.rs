@@ -21,6 +21,7 @@ use super::{NetBackend, Received};
 use crate::{Mac, NetHeader};
 pub use error::TapError;
 use error::failed;
+use macvtap::Watch;
 
 const DEVICE: &str = "/dev/net/tun";
 /// What the kernel makes the first free name of.
@@ -39,7 +40,8 @@ const FLAGS: i32 = libc::IFF_TAP | libc::IFF_NO_PI | libc::IFF_VNET_HDR;
 /// An interface that is down takes none of the guest's frames, and goes on when it is up again. One that is deleted
 /// is gone for good: another one of the same name is another one.
 ///
-/// A macvtap, which shares a card of the host's, is used in the same way ([`Tap::mac`]), and lasts.
+/// A macvtap, which shares a card of the host's, is used in the same way ([`Tap::mac`]), and lasts. When it is deleted,
+/// that is noticed with one of the next 64 frames of the guest's.
 #[derive(Debug)]
 pub struct Tap {
     file: File,
@@ -48,6 +50,8 @@ pub struct Tap {
     attached: bool,
     /// What the kernel can do to frames, in its own words (`TUN_F_…`).
     offloads: libc::c_uint,
+    /// Of a macvtap.
+    watch: Option<Watch>,
 }
 
 impl Tap {
@@ -87,8 +91,11 @@ impl Tap {
         // SAFETY: TUNSETIFF reads and writes a struct ifreq, which this is.
         check(unsafe { libc::ioctl(file.as_raw_fd(), libc::TUNSETIFF, &raw mut request) })
             .map_err(|error| TapError::refused(name, flags & libc::IFF_MULTI_QUEUE != 0, error))?;
-        let mut tap = Self { file, name: name_in(&request), attached: true, offloads: 0 };
-        tap.set_up().map_err(|source| TapError::Host { what: "set up", source })?;
+        let name = name_in(&request);
+        let failed = |source| TapError::Host { what: "set up", source };
+        let watch = Watch::of(&name).map_err(failed)?;
+        let mut tap = Self { file, name, attached: true, offloads: 0, watch };
+        tap.set_up().map_err(failed)?;
         Ok(tap)
     }
 
@@ -142,6 +149,13 @@ impl Tap {
         check(unsafe { libc::ioctl(self.file.as_raw_fd(), libc::TUNSETOFFLOAD, flags) })
     }
 
+    /// Asks something that only an interface can answer.
+    fn ask(&self) -> io::Result<()> {
+        let mut request = request(&self.name).ok_or(io::ErrorKind::InvalidData)?;
+        // SAFETY: TUNGETIFF writes a struct ifreq, which this is.
+        check(unsafe { libc::ioctl(self.file.as_raw_fd(), libc::TUNGETIFF, &raw mut request) })
+    }
+
     fn set_header_len(&self, len: usize) -> io::Result<()> {
         let len = len as libc::c_int;
         // SAFETY: TUNSETVNETHDRSZ reads an int.
@@ -177,7 +191,10 @@ impl Tap {
 
 impl NetBackend for Tap {
     fn send(&mut self, header: &NetHeader, frame: &mut Segments) -> io::Result<()> {
-        let sent = frame.write_packet(&header.to_bytes(), self.file.as_fd());
+        let mut sent = frame.write_packet(&header.to_bytes(), self.file.as_fd());
+        if self.watch.as_mut().is_some_and(Watch::misses) {
+            sent = sent.and(self.ask());
+        }
         sent.map_err(|error| failed(&self.file, error))
     }
 

@@ -101,6 +101,10 @@ fn a_macvtap_is_opened_where_no_node_leads_to_it() {
             return;
         }
         mount("none", "/dev", "tmpfs", MountFlags::empty(), None).unwrap();
+        // What a killed program has left is in nobody's way.
+        let device = "cat /sys/class/net/tap-on-cable/macvtap/*/dev | tr : -";
+        let number = "$(cat /sys/class/net/tap-on-cable/macvtap/*/dev | tr : ' ')";
+        assert!(sh(&format!("mknod /dev/.cubie-tap-$({device}) c {number}")));
         passes_frames(Tap::open(Some(TAP)).unwrap());
         assert_eq!(std::fs::read_dir("/dev").unwrap().count(), 0, "no node is left");
     });
@@ -120,5 +124,32 @@ fn a_macvtap_has_as_many_queues_as_are_opened() {
         }
         taps[0].set_active(true).unwrap();
         passes_frames(taps.remove(0));
+    });
+}
+
+#[test]
+fn a_macvtap_that_is_deleted_takes_the_link_down_while_the_guest_sends() {
+    within(DEADLINE, || {
+        if !is_in_a_host_with_a_macvtap() {
+            return;
+        }
+        let net = Net::new(Tap::open(Some(TAP)).unwrap(), Mac::made_from("test"));
+        let link = net.link();
+        let guest = Guest::new();
+        let slot = guest.plug(Box::new(net));
+        let mut driver = RawDriver::new(&slot, Features::default(), &[256, 256]);
+        let frame = [&[0; 12][..], &frame_to(Mac::made_from("far"), b"from the guest")].concat();
+        let buffer = guest.buffer(frame.len());
+        guest.memory().write_slice(&frame, buffer).unwrap();
+        let mut send = |frames: u32| {
+            for _ in 0..frames {
+                driver.offer(1, &[Descriptor::readable(buffer.0, frame.len() as u32)]);
+                driver.wait_used(1, DEADLINE);
+            }
+            link.is_up()
+        };
+        assert!(send(200), "it is there");
+        assert!(sh(&format!("ip link del {TAP}")));
+        assert!(!send(64));
     });
 }

@@ -4,12 +4,20 @@
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, FileType, Mode, makedev, mknodat};
+use rustix::fs::{CWD, FileType, Mode, major, makedev, minor, mknodat};
+use rustix::io::Errno;
+use rustix::net::netdevice::{index_to_name_inlined, name_to_index};
 
 use super::TapError;
 use crate::Mac;
+
+/// Of a node that others remove meanwhile.
+const ATTEMPTS: u32 = 10;
+/// Frames from one look to the next.
+const EVERY: u32 = 64;
 
 /// The device of one macvtap.
 struct Device {
@@ -53,13 +61,64 @@ impl Device {
             .is_ok_and(|node| node.file_type().is_char_device() && node.rdev() == self.number)
     }
 
-    /// Without udev, by a node that is there for a moment.
+    /// Without udev, by a node that is there for a moment. It is called after its device: one that a killed program
+    /// has left is as good, and goes now.
     fn open_unseen(&self) -> io::Result<File> {
-        let node = self.node.with_file_name(format!(".cubie-tap-{}", std::process::id()));
-        mknodat(CWD, &node, FileType::CharacterDevice, Mode::RUSR | Mode::WUSR, self.number)?;
-        let opened = open_node(&node);
-        fs::remove_file(&node)?;
-        opened
+        let Self { number, .. } = *self;
+        let name = format!(".cubie-tap-{}-{}", major(number), minor(number));
+        let unseen = Self { node: self.node.with_file_name(name), number };
+        let mode = Mode::RUSR | Mode::WUSR;
+        for _ in 0..ATTEMPTS {
+            match mknodat(CWD, &unseen.node, FileType::CharacterDevice, mode, number) {
+                Err(Errno::EXIST) if unseen.is_there() => {}
+                made => made?,
+            }
+            let opened = open_node(&unseen.node);
+            let removed = fs::remove_file(&unseen.node);
+            match (opened, removed) {
+                // Another program that opens the same one has removed it.
+                (Err(error), _) if error.kind() == io::ErrorKind::NotFound => {}
+                (Ok(_), Err(error)) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(error);
+                }
+                (opened, _) => return opened,
+            }
+        }
+        Err(io::ErrorKind::ResourceBusy.into())
+    }
+}
+
+/// Looks now and then whether a macvtap is there still. What is sent into one that was deleted is gone without an
+/// error, and nothing comes out of it and no event; only the ioctls tell, and these wait for the whole host's
+/// network (Linux, drivers/net/tap.c).
+#[derive(Debug)]
+pub(super) struct Watch {
+    socket: UnixDatagram,
+    index: u32,
+    /// Frames until the next look.
+    left: u32,
+}
+
+impl Watch {
+    /// Of the macvtap `name`; `None` if it is another kind.
+    pub(super) fn of(name: &str) -> io::Result<Option<Self>> {
+        if Device::of(name).is_none() {
+            return Ok(None);
+        }
+        // Any socket leads to the interfaces.
+        let socket = UnixDatagram::unbound()?;
+        let index = name_to_index(&socket, name)?;
+        Ok(Some(Self { socket, index, left: EVERY }))
+    }
+
+    /// A frame was sent. Whether the interface is not where it was, as far as that was looked at.
+    pub(super) fn misses(&mut self) -> bool {
+        self.left -= 1;
+        if self.left > 0 {
+            return false;
+        }
+        self.left = EVERY;
+        index_to_name_inlined(&self.socket, self.index).is_err()
     }
 }
 
