@@ -26,7 +26,7 @@ pub(crate) struct Body {
 impl Body {
     pub(crate) fn new(memory: Arc<GuestMemoryMmap>) -> Box<Self> {
         Box::new(Self {
-            taken: Taken { id: 0, entries: 0 },
+            taken: Taken { id: 0, entries: 0, descriptors: 0 },
             turn: 0,
             room: 0,
             readable: Pieces::default(),

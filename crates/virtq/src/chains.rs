@@ -31,16 +31,23 @@ pub(crate) struct Chains {
     order: Option<InOrder>,
     #[expect(clippy::vec_box, reason = "a chain moves often, its body stays where it is")]
     pool: Vec<Box<Body>>,
-    /// Ring entries of the chains taken and not yet used.
-    in_flight: u32,
+    tally: Tally,
     /// Completions whose used entries were written and not yet published.
     pending: u32,
+}
+
+#[derive(Debug, Default)]
+struct Tally {
+    /// Ring entries of the chains taken and not yet used.
+    in_flight: u32,
+    /// Descriptors of the ring that were used since the driver was told.
+    untold: u32,
 }
 
 impl Chains {
     pub(crate) fn new(size: u16, features: Features, memory: Translator) -> Self {
         let order = features.has(Features::IN_ORDER).then(|| InOrder::new(size));
-        Self { size, memory, order, pool: Vec::new(), in_flight: 0, pending: 0 }
+        Self { size, memory, order, pool: Vec::new(), tally: Tally::default(), pending: 0 }
     }
 
     /// Bodies from before a change of the memory map must not keep the old one alive.
@@ -80,8 +87,8 @@ impl Chains {
         };
         let mut body = self.pool.pop().unwrap_or_else(|| Body::new(self.map().clone()));
         body.taken = ring.take(next, &mut self.memory, &mut body)?;
-        self.in_flight += u32::from(body.taken.entries);
-        if self.in_flight > self.size.into() {
+        self.tally.in_flight += u32::from(body.taken.entries);
+        if self.tally.in_flight > self.size.into() {
             return Err(QueueError::InFlight(self.size));
         }
         if let Some(order) = &mut self.order {
@@ -96,7 +103,7 @@ impl Chains {
         let Chain { body } = chain;
         let Body { taken, turn, .. } = *body;
         ring.unpop(taken);
-        self.in_flight -= u32::from(taken.entries);
+        self.tally.in_flight -= u32::from(taken.entries);
         if let Some(order) = &mut self.order {
             order.give_back(turn);
         }
@@ -108,14 +115,14 @@ impl Chains {
     pub(crate) fn put(&mut self, ring: &mut impl AnyRing, chain: Chain, written: u32) {
         let Chain { body } = chain;
         let Body { taken, turn, room, .. } = *body;
-        let Self { in_flight, order, pending, .. } = self;
+        let Self { tally, order, pending, .. } = self;
         match order {
             None => {
-                use_up(ring, in_flight, taken, written);
+                tally.use_up(ring, taken, written);
                 *pending += 1;
             }
             Some(order) => {
-                let push = |taken, written| use_up(ring, in_flight, taken, written);
+                let push = |taken, written| tally.use_up(ring, taken, written);
                 *pending += order.complete(turn, taken, (written, room), push);
             }
         }
@@ -133,12 +140,24 @@ impl Chains {
     /// Puts what IN_ORDER has held back into the ring. How many completions it has to publish.
     #[inline]
     pub(crate) fn flush(&mut self, ring: &mut impl AnyRing) -> u32 {
-        let Self { in_flight, order, pending, .. } = self;
+        let Self { tally, order, pending, .. } = self;
         let pending = std::mem::take(pending);
         if let Some(order) = order.as_mut().filter(|_| pending > 0) {
-            order.flush(|taken, written| use_up(ring, in_flight, taken, written));
+            order.flush(|taken, written| tally.use_up(ring, taken, written));
         }
         pending
+    }
+
+    /// Descriptors of the ring that the driver has back and was not told of.
+    #[inline]
+    pub(crate) fn untold(&self) -> u32 {
+        self.tally.untold
+    }
+
+    /// The driver is told.
+    #[inline]
+    pub(crate) fn tell(&mut self) {
+        self.tally.untold = 0;
     }
 
     #[inline]
@@ -155,9 +174,12 @@ impl Chains {
     }
 }
 
-/// Puts a used chain into `ring`: its entries are in flight no more.
-#[inline]
-fn use_up(ring: &mut impl AnyRing, in_flight: &mut u32, taken: Taken, written: u32) {
-    ring.push(taken, written);
-    *in_flight -= u32::from(taken.entries);
+impl Tally {
+    /// Puts a used chain into `ring`: its entries are in flight no more.
+    #[inline]
+    fn use_up(&mut self, ring: &mut impl AnyRing, taken: Taken, written: u32) {
+        ring.push(taken, written);
+        self.in_flight -= u32::from(taken.entries);
+        self.untold = self.untold.saturating_add(taken.descriptors.into());
+    }
 }

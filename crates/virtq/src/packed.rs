@@ -141,7 +141,7 @@ impl PackedRing {
             }
             walk.add(desc)?;
             if !desc.has_next() {
-                return Ok(Taken { id: desc.link, entries });
+                return Ok(Taken { id: desc.link, entries, descriptors: entries });
             }
             entries += 1;
             index = if index + 1 == self.size { 0 } else { index + 1 };
@@ -169,7 +169,7 @@ impl PackedRing {
             let [address, upper] = table.load_pair(DESC_SIZE * i);
             walk.add(descriptor(address, upper))?;
         }
-        Ok(Taken { id: desc.link, entries })
+        Ok(Taken { id: desc.link, entries, descriptors: entries })
     }
 
     #[inline]
@@ -193,11 +193,6 @@ impl PackedRing {
             }
             _ => true,
         }
-    }
-
-    #[inline]
-    pub(crate) fn unsignalled(&self) -> u16 {
-        self.unsignalled
     }
 
     #[inline]

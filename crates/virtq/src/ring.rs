@@ -13,6 +13,8 @@ pub(crate) struct Taken {
     pub(crate) id: u16,
     /// Ring entries that it has come in, and that the device passes over when it uses it.
     pub(crate) entries: u16,
+    /// Descriptors of the ring that it takes up, without those in a table of its own.
+    pub(crate) descriptors: u16,
 }
 
 /// What is done with each chain.
@@ -90,12 +92,6 @@ impl Ring {
     #[inline]
     pub(crate) fn wants_interrupt(&mut self) -> bool {
         either!(self, ring => ring.wants_interrupt())
-    }
-
-    /// Entries published since the driver was last considered for an interrupt.
-    #[inline]
-    pub(crate) fn unsignalled(&self) -> u16 {
-        either!(self, ring => ring.unsignalled())
     }
 
     /// Asks the driver for a kick with the next chain. True when there is one already: look again.

@@ -71,9 +71,9 @@ impl AnyRing for SplitRing {
         body: &mut Body,
     ) -> Result<Taken, QueueError> {
         let id = next as u16;
-        self.walk(id, Walk::new(self.size(), memory, body))?;
+        let descriptors = self.walk(id, Walk::new(self.size(), memory, body))?;
         self.next_avail = Index::at(self.next_avail.get().wrapping_add(1));
-        Ok(Taken { id, entries: 1 })
+        Ok(Taken { id, entries: 1, descriptors })
     }
 
     fn unpop(&mut self, taken: Taken) {
@@ -146,18 +146,19 @@ impl SplitRing {
         Ok(index != next)
     }
 
-    /// Follows a chain from descriptor `index`.
+    /// Follows a chain from descriptor `index`. How many descriptors of the ring it takes up.
     #[inline]
-    fn walk(&self, mut index: u16, mut walk: Walk<'_>) -> Result<(), QueueError> {
+    fn walk(&self, mut index: u16, mut walk: Walk<'_>) -> Result<u16, QueueError> {
         loop {
             let [address, rest] = load(&self.desc, self.size(), index)?;
             let desc = descriptor(address, rest);
             if desc.is_table() {
-                return self.walk_table(address, rest, walk);
+                let count = walk.count() + 1;
+                return self.walk_table(address, rest, walk).map(|()| count);
             }
             walk.add(desc)?;
             if !desc.has_next() {
-                return Ok(());
+                return Ok(walk.count());
             }
             index = desc.link;
         }
@@ -200,11 +201,6 @@ impl SplitRing {
         }
         let event = self.avail.load16(ENTRIES + 2 * usize::from(self.size()), Ordering::Relaxed);
         needs_event(event, self.next_used.get(), old.get())
-    }
-
-    #[inline]
-    pub(crate) fn unsignalled(&self) -> u16 {
-        self.next_used.get().wrapping_sub(self.signalled.get())
     }
 
     #[inline]

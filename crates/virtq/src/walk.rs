@@ -54,6 +54,12 @@ impl<'a> Walk<'a> {
         Self { memory, body, size, left: size, total: 0 }
     }
 
+    /// Descriptors that were added.
+    #[inline]
+    pub(crate) fn count(&self) -> u16 {
+        self.size - self.left
+    }
+
     /// Adds a descriptor's buffer, in as many pieces as the host needs.
     #[inline]
     pub(crate) fn add(&mut self, desc: Descriptor) -> Result<(), QueueError> {

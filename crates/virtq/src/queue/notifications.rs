@@ -53,7 +53,7 @@ impl Virtqueue {
         self.ring.publish();
         self.signals.batches += 1;
         let half = self.params.size.div_ceil(2);
-        if !self.hold.keeps(completed) || self.ring.unsignalled() >= half {
+        if !self.hold.keeps(completed) || self.chains.untold() >= half.into() {
             self.tell();
         }
     }
@@ -62,6 +62,7 @@ impl Virtqueue {
     #[inline]
     pub fn tell(&mut self) {
         self.hold.tell();
+        self.chains.tell();
         if self.ring.wants_interrupt() {
             self.signals.interrupts += 1;
             self.interrupt.trigger();
@@ -69,7 +70,7 @@ impl Virtqueue {
     }
 
     /// From now on has the driver told only when it was not told of `until` completions, or of half of its
-    /// ring: it is not to run dry. Those of one [`Room::push`](crate::Room::push) are one. The driver sees
+    /// ring's descriptors: it is not to run dry, however long its chains are. Those of one [`Room::push`](crate::Room::push) are one. The driver sees
     /// what is completed as before, when it looks. `None` for at once, as at the beginning.
     ///
     /// What then waits has to be told by [`Virtqueue::tell`] some day, and before the queue stops:

@@ -61,6 +61,41 @@ fn half_a_ring_does_not_wait() {
 }
 
 #[test]
+fn half_of_the_descriptors_do_not_wait_however_long_the_chains() {
+    let tables = PLAIN.with(Features::INDIRECT);
+    for (features, chain, interrupts) in [
+        (PLAIN, 3, [0, 0, 1, 0, 0, 1]),
+        (tables, 3, [0, 0, 1, 0, 0, 1]),
+        (PLAIN.with(Features::IN_ORDER), 4, [0, 1, 0, 1, 0, 1]),
+    ] {
+        let mut bench = Bench::new(16, features);
+        hold(&mut bench.queue, u32::MAX);
+        let serve = |_| {
+            for at in 0..chain {
+                let flags = if at + 1 < chain { NEXT } else { 0 };
+                bench.descriptor(DESC, at, (DATA, 1, flags, at + 1));
+            }
+            bench.offer(0);
+            bench.queue.drain(|chain| Serve::Done(chain, 0));
+            bench.interrupts()
+        };
+        assert_eq!([(); 6].map(serve), interrupts, "{features:?}");
+    }
+    // A table of its own takes up one.
+    let mut bench = Bench::new(8, tables);
+    hold(&mut bench.queue, u32::MAX);
+    let serve = |_| {
+        bench.descriptor(TABLE, 0, (DATA, 1, NEXT, 1));
+        bench.descriptor(TABLE, 1, (DATA, 1, 0, 0));
+        bench.descriptor(DESC, 0, (TABLE, 32, INDIRECT, 0));
+        bench.offer(0);
+        bench.queue.drain(|chain| Serve::Done(chain, 0));
+        bench.interrupts()
+    };
+    assert_eq!([(); 4].map(serve), [0, 0, 0, 1]);
+}
+
+#[test]
 fn a_driver_that_wants_no_interrupt_gets_none_when_the_time_has_come() {
     let mut bench = Bench::new(16, PLAIN);
     hold(&mut bench.queue, 2);
