@@ -18,6 +18,7 @@
 //! * [`Recording`]: the same in a file, to be played against another build of the device by a [`Player`].
 //! * [`Faulty`]: a host end that fails as a plan of [`Faults`] has it, in front of any other one.
 //! * [`VirtualClock`]: time that only the test moves, for devices that wait.
+//! * [`Warnings`]: how often a device complains to the log.
 //! * [`within`]: ends a test whose driver waits for ever.
 //!
 //! # A test, step by step
@@ -124,6 +125,7 @@ mod session;
 mod slot;
 mod socket;
 mod transport;
+mod warnings;
 
 pub use clock::VirtualClock;
 pub use cubie_virtq::driver::Buffer as Descriptor;
@@ -137,3 +139,4 @@ pub use session::{Difference, Played, Player, Recording, RecordingError};
 pub use slot::Slot;
 pub use socket::Socket;
 pub use transport::RegisterTransport;
+pub use warnings::Warnings;

@@ -2,6 +2,7 @@
 //! rings, and says when it acts by it. Nobody looks at it for a frame.
 
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
@@ -24,6 +25,8 @@ pub(crate) struct Seat {
     pair: u16,
     bell: EventFd,
     answered: EventFd,
+    /// Somebody was told that a host end refuses something. The card's, since its driver may ask again and again.
+    complained: Arc<AtomicBool>,
 }
 
 #[derive(Debug)]
@@ -36,13 +39,19 @@ struct Notice {
 
 impl Board {
     /// A board for so many pairs, and their places. They act by `settings` first, but nobody waits for that.
-    pub(crate) fn new(pairs: u16, settings: Settings) -> io::Result<(Self, Vec<Seat>)> {
+    /// What a host end refuses is told once, which `complained` remembers.
+    pub(crate) fn new(
+        pairs: u16,
+        settings: Settings,
+        complained: &Arc<AtomicBool>,
+    ) -> io::Result<(Self, Vec<Seat>)> {
         let open = vec![false; pairs.into()];
         let notice = Arc::new(Mutex::new(Notice { settings, open, refused: false }));
         let answered = EventFd::new(EFD_NONBLOCK)?;
         let seat = |pair| {
             let (bell, answered) = (EventFd::new(EFD_NONBLOCK)?, answered.try_clone()?);
-            Ok(Seat { notice: Arc::clone(&notice), pair, bell, answered })
+            let (notice, complained) = (Arc::clone(&notice), Arc::clone(complained));
+            Ok(Seat { notice, pair, bell, answered, complained })
         };
         let seats: Vec<_> = (0..pairs).map(seat).collect::<io::Result<_>>()?;
         let bells = seats.iter().map(|seat| seat.bell.try_clone()).collect::<io::Result<_>>()?;
@@ -91,8 +100,11 @@ impl Seat {
         let settings = self.settings();
         let done = act(&settings);
         if let Err(error) = &done {
-            let pair = self.pair;
-            tracing::warn!(pair, %error, "the host does not do what the driver asks for");
+            let (pair, what) = (self.pair, "the host does not do what the driver asks for");
+            match self.complained.swap(true, Ordering::Relaxed) {
+                false => tracing::warn!(pair, %error, "{what}"),
+                true => tracing::debug!(pair, %error, "{what}"),
+            }
         }
         let mut notice = lock(&self.notice);
         // What was posted meanwhile rings again.
@@ -127,7 +139,7 @@ mod tests {
 
     #[test]
     fn there_is_an_outcome_when_all_pairs_have_answered() {
-        let (mut board, seats) = Board::new(2, settings(1)).unwrap();
+        let (mut board, seats) = Board::new(2, settings(1), &Arc::default()).unwrap();
         assert_eq!(board.outcome(), Some(true), "nothing was asked for");
         for refusal in [false, true] {
             board.apply(settings(2));
@@ -147,7 +159,7 @@ mod tests {
 
     #[test]
     fn an_answer_to_what_no_longer_holds_is_none() {
-        let (mut board, seats) = Board::new(1, settings(1)).unwrap();
+        let (mut board, seats) = Board::new(1, settings(1), &Arc::default()).unwrap();
         board.apply(settings(2));
         seats[0].obey(|_| {
             board.apply(settings(3));

@@ -1,6 +1,7 @@
 //! Control plane: identity, configuration, start and stop.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use cubie_virtio_core::{
@@ -39,6 +40,7 @@ pub struct Net<B: NetBackend> {
     counters: Counters,
     clock: Arc<dyn Clock>,
     polling: Option<Duration>,
+    complained: Arc<AtomicBool>,
     /// What the rings can have at most.
     rings: Features,
     served: Served<B>,
@@ -97,6 +99,7 @@ impl<B: NetBackend> Net<B> {
             counters: Counters::new(pairs),
             clock: Arc::new(HostClock::default()),
             polling: None,
+            complained: Arc::default(),
             rings: Features(u64::MAX),
             served: Served::Here(Workers::new(backends, mac)),
             config,
@@ -175,7 +178,8 @@ impl<B: NetBackend> Net<B> {
     fn card(&self, features: Features) -> Card {
         let (mtu, link, counters) = (self.mtu, self.link.clone(), self.counters.clone());
         let (clock, polling) = (self.clock.clone(), self.polling);
-        Card { features, mtu, link, counters, clock, polling }
+        let complained = Arc::clone(&self.complained);
+        Card { features, mtu, link, counters, clock, polling, complained }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::hint::spin_loop;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use cubie_virtio_core::{
@@ -40,6 +41,8 @@ pub(crate) struct Card {
     pub(crate) clock: Arc<dyn Clock>,
     /// For how long a pair looks by itself before it sleeps, at most.
     pub(crate) polling: Option<Duration>,
+    /// It was told that the host does not do what a driver has asked for.
+    pub(crate) complained: Arc<AtomicBool>,
 }
 
 /// Serves one pair of queues.

@@ -112,7 +112,7 @@ impl<E: HostEnd> Workers<E> {
         let settings = self.settings.clone();
         card.link.show_mac(settings.filter.mac);
         let limits = Limits { features, pairs: pairs.len() as u16, in_reset };
-        let (board, seats) = Board::new(limits.pairs, settings.clone())?;
+        let (board, seats) = Board::new(limits.pairs, settings.clone(), &card.complained)?;
         for (pair, seat) in pairs.into_iter().zip(seats) {
             self.start_pair(pair, seat, card)?;
         }
