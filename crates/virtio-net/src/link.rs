@@ -19,7 +19,10 @@ pub struct Link(Arc<Cable>);
 
 #[derive(Debug)]
 struct Cable {
+    /// Frames pass: the cable is plugged in, and leads somewhere.
     up: AtomicBool,
+    /// Whoever says so wants it to be plugged in.
+    wanted: AtomicBool,
     /// The driver can be asked to announce itself.
     announces: AtomicBool,
     /// It was asked, and has not said that it did.
@@ -34,8 +37,9 @@ struct Cable {
 impl Link {
     pub(crate) fn new(config: Config) -> Self {
         let [announces, asked, lost] = [(); 3].map(|()| AtomicBool::new(false));
-        let (up, bells) = (AtomicBool::new(true), Mutex::default());
-        Self(Arc::new(Cable { up, announces, asked, lost, config, bells }))
+        let [up, wanted] = [(); 2].map(|()| AtomicBool::new(true));
+        let bells = Mutex::default();
+        Self(Arc::new(Cable { up, wanted, announces, asked, lost, config, bells }))
     }
 
     /// Plugs the cable in or out. The guest is interrupted if that is a change. A cable whose host end is gone
@@ -43,13 +47,28 @@ impl Link {
     pub fn set_up(&self, up: bool) {
         // One after the other, so that the guest reads what was said last.
         let bells = self.bells();
-        let up = up && !self.is_lost();
+        self.0.wanted.store(up, Ordering::Relaxed);
+        self.settle(&bells);
+    }
+
+    /// The link is as it is wanted, if it can be.
+    fn settle(&self, bells: &[Weak<EventFd>]) {
+        let up = self.0.wanted.load(Ordering::Relaxed) && !self.is_lost();
         if self.0.up.swap(up, Ordering::Relaxed) != up {
             self.0.config.update(|bytes| config::change_status(bytes, LINK_UP, up));
             bells.iter().filter_map(Weak::upgrade).for_each(|bell| {
                 // The counter of an eventfd cannot overflow by ones.
                 let _ = bell.write(1);
             });
+        }
+    }
+
+    /// The driver reads how the link is: that of a card that was restored reads how another's was.
+    pub(crate) fn show(&self) {
+        let _still = self.bells();
+        let up = self.is_up();
+        if config::is_up(&self.0.config) != up {
+            self.0.config.update(|bytes| config::change_status(bytes, LINK_UP, up));
         }
     }
 
@@ -63,7 +82,7 @@ impl Link {
         let lost = error.kind() == io::ErrorKind::NotFound;
         if lost && !self.0.lost.swap(true, Ordering::Relaxed) {
             tracing::warn!("the link is down for good: {error}");
-            self.set_up(false);
+            self.settle(&self.bells());
         }
         lost
     }
@@ -115,19 +134,21 @@ impl Link {
         }
     }
 
-    /// For a snapshot, whose configuration says what the driver reads: a bit each for up, announces, asked.
+    /// For a snapshot, whose configuration says what the driver reads: a bit each for wanted, announces, asked. That a
+    /// host end is gone is no other card's affair.
     pub(crate) fn save(&self) -> u8 {
-        let Cable { up, announces, asked, lost: _, config: _, bells: _ } = &*self.0;
+        let Cable { up: _, wanted, announces, asked, lost: _, config: _, bells: _ } = &*self.0;
         let bit = |(n, flag): (u32, &AtomicBool)| u8::from(flag.load(Ordering::Relaxed)) << n;
-        (0..).zip([up, announces, asked]).map(bit).sum()
+        (0..).zip([wanted, announces, asked]).map(bit).sum()
     }
 
-    /// What [`Link::save`] returned of another card.
+    /// What [`Link::save`] returned of another card. Its driver reads of it after [`Link::show`].
     pub(crate) fn restore(&self, saved: u8) {
-        let Cable { up, announces, asked, lost: _, config: _, bells: _ } = &*self.0;
-        for (n, flag) in (0..).zip([up, announces, asked]) {
+        let Cable { up, wanted, announces, asked, lost: _, config: _, bells: _ } = &*self.0;
+        for (n, flag) in (0..).zip([wanted, announces, asked]) {
             flag.store(saved >> n & 1 != 0, Ordering::Relaxed);
         }
+        up.store(wanted.load(Ordering::Relaxed) && !self.is_lost(), Ordering::Relaxed);
     }
 
     /// The driver reads that the card has this address.

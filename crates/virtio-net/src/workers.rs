@@ -111,6 +111,7 @@ impl<E: HostEnd> Workers<E> {
         in_reset.iter().for_each(|index| self.settings.coalescing.forget(*index));
         let settings = self.settings.clone();
         card.link.show_mac(settings.filter.mac);
+        card.link.show();
         let limits = Limits { features, pairs: pairs.len() as u16, in_reset };
         let (board, seats) = Board::new(limits.pairs, settings.clone(), &card.complained)?;
         for (pair, seat) in pairs.into_iter().zip(seats) {

@@ -263,6 +263,34 @@ fn a_host_end_that_is_gone_takes_the_link_down_for_good() {
     }
 }
 
+/// What the driver reads of the link.
+fn reads_up(slot: &Slot) -> bool {
+    let mut status = [0; 2];
+    slot.config().read(6, &mut status);
+    status == [1, 0]
+}
+
+#[test]
+fn a_link_that_was_lost_is_up_again_after_a_restore_elsewhere_if_nobody_has_set_it_down() {
+    const GONE: Option<Fault> = Some(Fault::Error(Errno::NOENT));
+    for wanted in [true, false] {
+        within(DEADLINE, move || {
+            let mut bench = Bench::new(Faults::script([GONE]));
+            bench.send(0..1);
+            bench.wait_sent(1);
+            bench.link.set_up(wanted);
+            assert!(!bench.link.is_up() && !reads_up(&bench.slot));
+            let state = bench.slot.save();
+            let (cable, _far_end) = Loopback::pair().unwrap();
+            let net = Net::new(Faulty::new(cable, &Faults::none()), Mac::made_from("faulty"));
+            let link = net.link();
+            bench.slot.restore(Box::new(net), &state).unwrap();
+            bench.slot.resume().unwrap();
+            assert_eq!((link.is_up(), reads_up(&bench.slot)), (wanted, wanted));
+        });
+    }
+}
+
 cubie_testkit::conformance!(|| {
     let cable = Faulty::new(Loopback::new().unwrap(), &Faults::seeded(0, 2, &ALL));
     Box::new(Net::new(cable, Mac::made_from("faulty")))

@@ -1,5 +1,6 @@
 //! The configuration space (VIRTIO 1.4 §5.1.4).
 
+use cubie_virtio_core::Config;
 use virtio_bindings::virtio_net::{VIRTIO_NET_S_ANNOUNCE, VIRTIO_NET_S_LINK_UP};
 
 use crate::Mac;
@@ -47,6 +48,13 @@ pub(crate) fn change_status(bytes: &mut [u8], bits: u16, on: bool) {
     let status = u16::from_le_bytes([bytes[STATUS], bytes[STATUS + 1]]);
     let status = if on { status | bits } else { status & !bits };
     put(bytes, STATUS, status.to_le_bytes());
+}
+
+/// Whether a driver reads that the link is up.
+pub(crate) fn is_up(config: &Config) -> bool {
+    let mut status = [0; 2];
+    config.read(STATUS, &mut status);
+    u16::from_le_bytes(status) & LINK_UP != 0
 }
 
 /// Bytes of payload that a frame has at most.
