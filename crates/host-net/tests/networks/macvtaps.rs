@@ -20,7 +20,8 @@ fn make(parent: &'static str) -> Result<Macvtap, HostNetError> {
 /// A network whose host can have such taps.
 fn network() -> Option<Network> {
     let network = Network::new()?;
-    let known = "ip link add link uplink name m type macvtap mode bridge && ip link del dev m && echo";
+    let known =
+        "ip link add link uplink name m type macvtap mode bridge && ip link del dev m && echo";
     if network.host.sh(&format!("({known}) 2>/dev/null || true")).is_empty() {
         eprintln!("skipped: no macvtap here");
         return None;
