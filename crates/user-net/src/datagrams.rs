@@ -146,8 +146,8 @@ impl Datagrams {
             Kind::Ping if ends.nat.may_ping(path.remote.ip()) => ends.outside.ping(path.remote)?,
             Kind::Ping => return Err(Errno::PERM.into()),
         };
-        self.make_room(Began::Guest);
         let token = ends.events.watch(&socket)?;
+        self.make_room(Began::Guest);
         let flow = Flow { socket: Arc::new(socket), peer: None, mac, waiting: false };
         self.flows.insert(path, (Began::Guest, Some(token)), flow, ends.now);
         self.flows.get(&path).ok_or(io::ErrorKind::NotFound.into())

@@ -109,9 +109,9 @@ impl Tcp {
         host: OwnedFd,
         ends: &mut Ends,
     ) -> io::Result<()> {
+        let began = (Began::Host, Some(ends.events.watch(&host)?));
         self.make_room(Began::Host, ends);
         let path = self.ports.path_to(guest, |path| self.flows.contains(path));
-        let began = (Began::Host, Some(ends.events.watch(&host)?));
         let context = self.interface.context();
         let flow = Flow::inward(path, mac, host, self.buffer, context);
         self.flows.insert(path, began, flow.ok_or(Errno::INVAL)?, ends.now);
@@ -174,8 +174,8 @@ impl Tcp {
             return Err(Errno::INVAL.into());
         }
         let host = ends.outside.tcp(address)?;
-        self.make_room(Began::Guest, ends);
         let began = (Began::Guest, Some(ends.events.watch(&host)?));
+        self.make_room(Began::Guest, ends);
         let flow = Flow::outward(path, mac, host, self.buffer, ends.now);
         self.flows.insert(path, began, flow, ends.now);
         Ok(())

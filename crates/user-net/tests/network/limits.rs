@@ -1,10 +1,12 @@
 //! Bounds in number and in time, which is an argument.
 
-use std::io::{ErrorKind, Read, Write};
-use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
+use std::fs::File;
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-use cubie_user_net::{Config, Limits};
+use cubie_user_net::{Config, Gateway, HostSockets, Limits, Outside};
 use smoltcp::iface::SocketHandle;
 use smoltcp::socket::tcp::State;
 
@@ -128,6 +130,61 @@ fn who_comes_in_takes_no_place_of_the_guests_own_datagrams() {
     stack.send_to(service, b"answer", who[1]);
     stack.until_readable(&last);
     assert_eq!(last.recv(&mut [0; 9]).unwrap(), 6);
+}
+
+/// What it makes after the first one cannot be waited for.
+#[derive(Debug, Default)]
+struct Once(bool);
+
+impl Once {
+    fn make(
+        &mut self,
+        make: impl FnOnce(&mut HostSockets) -> io::Result<OwnedFd>,
+    ) -> io::Result<OwnedFd> {
+        match std::mem::replace(&mut self.0, true) {
+            false => make(&mut HostSockets),
+            true => Ok(File::open("/dev/null")?.into()),
+        }
+    }
+}
+
+impl Outside for Once {
+    fn tcp(&mut self, to: SocketAddr) -> io::Result<OwnedFd> {
+        self.make(|host| host.tcp(to))
+    }
+
+    fn udp(&mut self, to: SocketAddr) -> io::Result<OwnedFd> {
+        self.make(|host| host.udp(to))
+    }
+
+    fn ping(&mut self, to: SocketAddr) -> io::Result<OwnedFd> {
+        self.make(|host| host.ping(to))
+    }
+}
+
+#[test]
+fn who_does_not_come_about_takes_nobodys_place() {
+    let stack = || {
+        let config = with(|limits| (limits.tcp_flows, limits.udp_flows) = (1, 1));
+        Stack::on(Gateway::reaching(Box::<Once>::default(), &config, Instant::now()).unwrap())
+    };
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let mut guest = stack();
+    let (first, mut first_host) = connect(&mut guest, &listener);
+    let second = guest.connect(host(listener.local_addr().unwrap()));
+    guest.until(|guest| (guest.tcp(second).state() == State::Closed).then_some(()));
+    is_alive(&mut guest, first, &mut first_host);
+
+    let server = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let end = host(server.local_addr().unwrap());
+    let mut guest = stack();
+    let [first, second] = [1000, 1001].map(|port| guest.udp(port));
+    guest.send_to(first, b"question", end);
+    guest.until_readable(&server);
+    let peer = server.recv_from(&mut [0; 9]).unwrap().1;
+    guest.send_to(second, b"question", end);
+    server.send_to(b"answer", peer).unwrap();
+    assert_eq!(guest.receive_from(first).0, b"answer");
 }
 
 #[test]
