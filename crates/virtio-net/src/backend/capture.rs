@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{self, Write};
+use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,6 +15,7 @@ use pcap_file::pcapng::blocks::enhanced_packet::{EnhancedPacketBlock, EnhancedPa
 use pcap_file::pcapng::blocks::interface_description::{
     InterfaceDescriptionBlock, InterfaceDescriptionOption,
 };
+use rustix::process::{Resource, getrlimit};
 
 /// A time is in units of 10⁻⁹ seconds.
 const NANOSECONDS: u8 = 9;
@@ -33,8 +34,8 @@ pub(crate) enum Direction {
 /// and take turns.
 ///
 /// Each frame is a system call, so that who follows the file sees it at once, and what a killed program leaves
-/// can be read. When the file takes no more (a full disk), the capture ends with one line in the log, without
-/// half a frame, and nothing else does.
+/// can be read. When the file takes no more (a full disk, or a limit of the process's), the capture ends with one
+/// line in the log, without half a frame, and nothing else does.
 #[derive(Clone)]
 pub struct Capture(Arc<Mutex<Written>>);
 
@@ -133,6 +134,11 @@ impl Written {
     fn flush(&mut self) -> io::Result<()> {
         let bytes = self.blocks.get_mut();
         if let Some(file) = &mut self.file {
+            // Beyond its limit the kernel would end the process (setrlimit(2), SIGXFSZ).
+            let end = self.len + bytes.len() as u64;
+            if getrlimit(Resource::Fsize).current.is_some_and(|most| end > most) {
+                return Err(ErrorKind::FileTooLarge.into());
+            }
             file.write_all(bytes)?;
             self.len += bytes.len() as u64;
         }

@@ -9,10 +9,12 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use cubie_testkit::{Guest, Slot, within};
 use cubie_virtio_core::Features;
 use cubie_virtio_net::{Capture, Captured, Counters, Loopback, Mac, Net, Null};
+use nix::sys::resource::{Resource, setrlimit};
 use pcap_parser::traits::{PcapNGPacketBlock, PcapReaderIterator};
 use pcap_parser::{Block, PcapBlockOwned, PcapError, PcapNGReader};
 use rustix::fs::{CWD, MemfdFlags, Mode, SealFlags, fcntl_add_seals, memfd_create, mkfifoat};
 
+use crate::alone::is_alone;
 use crate::driver::*;
 
 const RECEIVE: usize = 0;
@@ -183,6 +185,23 @@ fn a_file_that_takes_no_more_ends_the_capture_and_not_the_network() {
         assert!(frames.len() == 1 && whole, "no half frame, and no more: {frames:?}");
         let counters = bench.counters;
         assert_eq!((counters.transmit().frames, counters.transmit().drops.total()), (3, 0));
+    });
+}
+
+#[test]
+fn a_limit_of_the_processs_ends_the_capture_and_not_the_process() {
+    if !is_alone("capture::a_limit_of_the_processs_ends_the_capture_and_not_the_process") {
+        return;
+    }
+    within(DEADLINE, || {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("frames.pcapng");
+        let mut bench = Bench::new(Capture::create(&path).unwrap());
+        setrlimit(Resource::RLIMIT_FSIZE, 1000, 1000).unwrap();
+        (0..10).for_each(|n| bench.sends(&[n; 200]));
+        let (frames, whole) = read(&fs::read(&path).unwrap());
+        assert!((2..5).contains(&frames.len()) && whole, "{frames:?}");
+        assert_eq!(bench.counters.transmit().frames, 10);
     });
 }
 
