@@ -13,6 +13,7 @@
 //! | [`virtio`] | `cubie-virtio-core` | device trait, virtio-mmio registers, worker thread |
 //! | [`kvm`] | `cubie-arm-kvm` | the hypervisor layer on KVM for ARM (empty on other processors) |
 //! | [`net`], [`blk`], [`console`], [`rng`] | `cubie-virtio-…` | the devices |
+//! | [`vhost_user`] | `cubie-vhost-user` | any device as a daemon for other VMMs |
 //! | [`user_net`] | `cubie-user-net` | a network for the guest without privileges |
 //! | [`netpath`] | `cubie-netpath` | what a packet costs at each hop, and which switch would help |
 //! | [`vmm`] | `cubie-vmm` | layout, loaders, device tree, machine |
@@ -41,6 +42,7 @@ pub use cubie_hv as hv;
 pub use cubie_mmio_bus as mmio;
 pub use cubie_netpath as netpath;
 pub use cubie_user_net as user_net;
+pub use cubie_vhost_user as vhost_user;
 pub use cubie_virtio_blk as blk;
 pub use cubie_virtio_console as console;
 pub use cubie_virtio_core as virtio;

@@ -8,7 +8,7 @@ use crate::{
 };
 
 /// Crates that are published, lowest floor first.
-pub(crate) const PUBLISHED: [&str; 16] = [
+pub(crate) const PUBLISHED: [&str; 17] = [
     "cubie-vm-irq",
     "cubie-mmio-bus",
     "cubie-host-net",
@@ -20,6 +20,7 @@ pub(crate) const PUBLISHED: [&str; 16] = [
     "cubie-virtio-blk",
     "cubie-virtio-console",
     "cubie-virtio-rng",
+    "cubie-vhost-user",
     "cubie-user-net",
     "cubie-netpath",
     "cubie-testkit",

@@ -18,6 +18,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("cubie-virtio-blk", 4),
     ("cubie-virtio-console", 4),
     ("cubie-virtio-rng", 4),
+    ("cubie-vhost-user", 5),
     ("cubie-user-net", 5),
     ("cubie-netpath", 5),
     ("cubie-vmm", 5),

@@ -1,0 +1,10 @@
+//! Devices behind a socket, and front-ends at its other end: rust-vmm's, a driver that others wrote, and some that
+//! say anything.
+
+mod bad_peers;
+mod daemon;
+mod devices;
+mod disk;
+mod driver;
+mod guest;
+mod wire;
