@@ -79,7 +79,7 @@ pub(crate) fn qemu(qemu: &PeerQemu, arch: GuestArch, image: &GuestImage, devices
     let mut command = Command::new(&argv[0]);
     let cpu = match arch {
         GuestArch::Armv7 => "host,aarch64=off",
-        GuestArch::Arm64 => "host",
+        GuestArch::Arm64 | GuestArch::Amd64 => "host",
     };
     command.args(&argv[1..]);
     let machine = "-M virt,gic-version=2,highmem=off -enable-kvm -smp 1 -m 512 -nodefaults -display none \

@@ -20,6 +20,17 @@ pub(crate) fn setup() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Installs and prepares what our devices are tried with in other VMMs: QEMU for PCs, and a guest for it.
+pub(crate) fn other_vmms() -> anyhow::Result<()> {
+    let there = Command::new("qemu-system-x86_64").arg("--version").output();
+    if there.is_err() {
+        let (program, package) = ("qemu-system-x86_64", "qemu-system-x86");
+        images::install_tools(&[MissingTool { program, package }])?;
+    }
+    Cache::open()?.guest(GuestArch::Amd64)?;
+    Ok(())
+}
+
 /// Installs what Miri and the fuzz targets need of nightly.
 pub(crate) fn rust_nightly() -> anyhow::Result<()> {
     const COMPONENTS: [&str; 2] = ["miri", "rust-src"];

@@ -5,7 +5,7 @@ use std::process::{Command, ExitStatus, Stdio};
 
 use anyhow::{Context, bail};
 
-use crate::setup::setup;
+use crate::setup::{other_vmms, setup};
 use crate::shell::{ARM, cargo, run};
 
 /// What an emulated board may spoil in one run. More than that is a fault of ours.
@@ -19,6 +19,7 @@ pub(crate) fn test(with_lab: bool) -> anyhow::Result<()> {
         return run("native tests of the lab", &mut cargo("test --package cubie-armlab --lib"));
     }
     setup()?;
+    other_vmms()?;
     run("native tests", &mut cargo("test --workspace --all-features"))?;
     let example = format!("build --release --target {ARM} --example cubietruck-vm");
     run("the example for ARM", &mut cargo(&example))?;

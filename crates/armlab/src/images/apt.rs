@@ -1,7 +1,7 @@
 //! Debian's packages for ARM, fetched without installing anything and without being root.
 //!
 //! apt runs on a state folder of its own: the machine's sources, proxies and key rings, but our own package
-//! lists, for arm64 and armhf, and an empty list of installed packages. So the machine's architectures stay
+//! lists, for arm64, armhf and amd64, and an empty list of installed packages. So the machine's architectures stay
 //! as they are, apt checks signatures and checksums as always, and the dependency solver is at our disposal.
 
 use anyhow::{Context, Result, bail};
@@ -101,7 +101,7 @@ impl Apt {
     /// whether it is enough shows when the packages are looked up.
     fn update(&self) -> Result<()> {
         self.updates.set(self.updates.get() + 1);
-        say("fetching Debian's package lists for arm64 and armhf");
+        say("fetching Debian's package lists for arm64, armhf and amd64");
         match self.run("apt-get", &["update"]) {
             Ok(_) => fs::write(self.stamp(), "")?,
             Err(problem) => say(&format!("going on with the lists that arrived: {problem:#}")),

@@ -3,8 +3,8 @@
 //! The folder is `$CUBIE_CACHE`, else `$XDG_CACHE_HOME/cubie`, else `~/.cache/cubie`:
 //!
 //! ```text
-//! apt/                      apt's private state: package lists for arm64 and armhf
-//! arm64/ armv7/             kernel, version, busybox and lib/modules/VERSION of Debian's kernel packages
+//! apt/                      apt's private state: package lists for arm64, armhf and amd64
+//! arm64/ armv7/ amd64/      kernel, version, busybox and lib/modules/VERSION of Debian's kernel packages
 //! guest-arm64-HASH.cpio     the guest's initramfs; HASH is of the files that this crate puts into it
 //! peer-qemu/                Debian's qemu-system-arm for arm64 with all its libraries
 //! ```
@@ -37,13 +37,15 @@ pub struct Cache {
     folder: PathBuf,
 }
 
-/// Which of the two guest architectures.
+/// Which of the guest architectures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GuestArch {
     /// 32-bit ARM, Debian's armhf with LPAE: AArch32 at EL1.
     Armv7,
     /// 64-bit ARM.
     Arm64,
+    /// A PC in the cloud, for guests of other VMMs that use our devices.
+    Amd64,
 }
 
 /// What the lab boots.
@@ -62,7 +64,7 @@ pub struct LabImage {
 /// What a guest boots by default.
 #[derive(Clone, Debug)]
 pub struct GuestImage {
-    /// An arm64 `Image`, or an ARM `zImage`.
+    /// An arm64 `Image`, an ARM `zImage`, or a PC's `bzImage`.
     pub kernel: PathBuf,
     /// An uncompressed newc archive: packed by gzip it costs the guest 50 to 65 million instructions more.
     pub initrd: PathBuf,
@@ -171,12 +173,13 @@ impl Cache {
 const SIDE: &str = ".making-";
 
 impl GuestArch {
-    /// As it is written on command lines: `armv7` or `arm64`.
+    /// As it is written on command lines: `armv7`, `arm64` or `amd64`.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             GuestArch::Armv7 => "armv7",
             GuestArch::Arm64 => "arm64",
+            GuestArch::Amd64 => "amd64",
         }
     }
 }

@@ -35,6 +35,7 @@ impl GuestArch {
         match self {
             GuestArch::Armv7 => ("armhf", "linux-image-armmp-lpae"),
             GuestArch::Arm64 => ("arm64", "linux-image-arm64"),
+            GuestArch::Amd64 => ("amd64", "linux-image-cloud-amd64"),
         }
     }
 }
