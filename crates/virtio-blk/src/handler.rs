@@ -1,20 +1,25 @@
-//! The data plane.
+//! The data plane: one queue, its backend, and their thread.
 
-use std::io;
+use std::os::fd::AsFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
-use cubie_virtio_core::{Handler, QueueState, Source, Virtqueue};
-use cubie_virtq::{Chain, Drained, Serve};
+use cubie_virtio_core::{Features, Handler, QueueState, Source, Virtqueue};
+use cubie_virtq::{Drained, Serve};
 
-use crate::protocol::{Command, Status, locate};
+use crate::admission::Disk;
+use crate::complaints::Complaints;
+use crate::protocol::{F_DISCARD, F_FLUSH, F_WRITE_ZEROES};
 use crate::request::Answer;
-use crate::{BlockBackend, Completion, Operation, Request, Serial};
+use crate::terms::Terms;
+use crate::throttle::Pace;
+use crate::{BlockBackend, Completion, Operation, Serial};
 
 /// The driver's kick.
 const KICK: u32 = 0;
 /// The backend has finished something.
 const FINISHED: u32 = 1;
+/// What had to wait for the disk's limit may go on.
+const TIMER: u32 = 2;
 
 /// Once so much payload was served in one turn, other events come first: a device that is busy can
 /// still be stopped.
@@ -23,53 +28,56 @@ const MOST_BYTES_A_TURN: usize = 16 << 20;
 /// What it counts for in that when the disk itself is waited for, by a flush or a write that goes through.
 const BYTES_A_FLUSH: usize = 1 << 20;
 
+/// What all workers of a disk have in common.
+#[derive(Clone, Debug)]
+pub(crate) struct Common {
+    pub(crate) features: Features,
+    pub(crate) serial: Serial,
+    pub(crate) terms: Arc<Terms>,
+    pub(crate) complaints: Complaints,
+}
+
 #[derive(Debug)]
 pub(crate) struct BlkHandler<B> {
     backend: B,
     queue: Virtqueue,
-    serial: Serial,
-    /// Every write goes through to stable storage.
-    through: bool,
-    complaints: Complaints,
+    common: Common,
+    /// Where the disk has limits.
+    pace: Option<Pace>,
 }
 
 impl<B: BlockBackend> BlkHandler<B> {
-    pub(crate) fn new(
-        backend: B,
-        queue: Virtqueue,
-        serial: Serial,
-        through: bool,
-        complaints: Complaints,
-    ) -> Self {
-        Self { backend, queue, serial, through, complaints }
+    pub(crate) fn new(backend: B, queue: Virtqueue, common: Common, pace: Option<Pace>) -> Self {
+        Self { backend, queue, common, pace }
     }
 
     /// What outlives the worker, when nothing is in flight any more.
-    pub(crate) fn park(mut self) -> (B, QueueState) {
+    pub(crate) fn park(mut self) -> (B, (u16, QueueState)) {
         while let Some(completion) = self.backend.wait() {
             self.push(completion);
         }
         self.queue.signal();
-        (self.backend, self.queue.state())
+        (self.backend, (self.queue.index(), self.queue.state()))
     }
 
     /// Serves what the driver has made available.
     fn serve(&mut self) {
-        let Self { backend, queue, serial, through, complaints } = self;
-        let disk = Disk {
-            size: backend.size(),
-            read_only: backend.is_read_only(),
-            through: *through,
-            serial,
-        };
+        let Self { backend, queue, common, pace } = self;
+        let (read_only, complaints) = (backend.is_read_only(), &common.complaints);
         let mut left = MOST_BYTES_A_TURN;
+        let mut paused = false;
         let end = queue.drain(|chain| {
             if left == 0 {
                 return Serve::Stop(chain);
             }
-            let answer = match disk.admit(chain) {
+            let answer = match common.disk(read_only).admit(chain) {
                 Ok(mut request) => {
-                    let cost = cost(&mut request);
+                    let payload = request.data().len();
+                    if pace.as_mut().is_some_and(|pace| !pace.take(payload)) {
+                        paused = true;
+                        return Serve::Stop(request.give_back());
+                    }
+                    let cost = payload + waits(request.operation());
                     let Some(completion) = backend.submit(request) else {
                         return Serve::Later;
                     };
@@ -81,7 +89,7 @@ impl<B: BlockBackend> BlkHandler<B> {
             };
             Serve::Done(answer.chain, answer.written)
         });
-        if end == Drained::Stopped {
+        if end == Drained::Stopped && !paused {
             queue.kick_itself();
         }
         backend.start();
@@ -96,7 +104,7 @@ impl<B: BlockBackend> BlkHandler<B> {
     }
 
     fn push(&mut self, completion: Completion) {
-        self.complaints.note(&completion.result);
+        self.common.complaints.note(&completion.result);
         let Answer { chain, written } = completion.answer();
         self.queue.push(chain, written);
     }
@@ -106,87 +114,42 @@ impl<B: BlockBackend> Handler for BlkHandler<B> {
     fn sources(&self) -> Vec<Source> {
         let kick = Source::readable(self.queue.kick(), KICK);
         let finished = self.backend.ready_fd().map(|fd| Source::readable(&fd, FINISHED));
-        [kick].into_iter().chain(finished).collect()
+        let timer = self.pace.as_ref().map(|pace| Source::readable(&pace.timer.as_fd(), TIMER));
+        [kick].into_iter().chain(finished).chain(timer).collect()
     }
 
     fn ready(&mut self, token: u32) {
-        if token == KICK {
+        if token != FINISHED {
             self.serve();
         }
         self.collect();
     }
 }
 
-/// In bytes of payload.
-fn cost(request: &mut Request) -> usize {
-    let waits = match request.operation() {
-        Operation::Flush | Operation::Write { through: true, .. } => BYTES_A_FLUSH,
+impl Common {
+    /// What the next request is checked against. Looked at before each: it may change meanwhile.
+    fn disk(&self, read_only: bool) -> Disk<'_> {
+        // A driver that cannot flush expects every write to last (VIRTIO 1.4 §5.2.6.2).
+        let through = !self.features.has(F_FLUSH) || !self.terms.writeback();
+        Disk {
+            size: self.terms.size(),
+            read_only,
+            through,
+            discard: self.features.has(F_DISCARD),
+            write_zeroes: self.features.has(F_WRITE_ZEROES),
+            serial: &self.serial,
+        }
+    }
+}
+
+/// In bytes of payload, beside those that the driver has sent.
+fn waits(operation: Operation) -> usize {
+    match operation {
+        Operation::Flush | Operation::Write { through: true, .. } | Operation::Discard { .. } => {
+            BYTES_A_FLUSH
+        }
+        // At most as many as the standard's limits have it: they may have to be written.
+        Operation::WriteZeroes { len, .. } => BYTES_A_FLUSH + len as usize,
         Operation::Read { .. } | Operation::Write { .. } => 0,
-    };
-    request.data().len() + waits
-}
-
-/// What a request is checked against.
-struct Disk<'a> {
-    size: u64,
-    read_only: bool,
-    through: bool,
-    serial: &'a Serial,
-}
-
-impl Disk<'_> {
-    /// Takes header and status off a chain. What is no work for a backend is answered here.
-    fn admit(&self, mut chain: Chain) -> Result<Request, Answer> {
-        if !chain.reserve_status() {
-            tracing::debug!("a block request without room for a status");
-            return Err(Answer { chain, written: 0 });
-        }
-        let command = chain.readable().read_array().map(Command::parse);
-        let (data, room) = (chain.readable().len(), chain.writable().len());
-        let operation = match command {
-            // Payload on the wrong side is a mistake, not an empty request: nothing of it was asked for.
-            Some(Command::Read { sector }) if data == 0 => {
-                locate(sector, room, self.size).map(|offset| Operation::Read { offset })
-            }
-            Some(Command::Write { sector }) if room == 0 && !self.read_only => {
-                let through = self.through;
-                locate(sector, data, self.size).map(|offset| Operation::Write { offset, through })
-            }
-            Some(Command::Flush) => Some(Operation::Flush),
-            Some(Command::GetId) => return Err(self.identify(chain, room)),
-            Some(Command::Unsupported(_)) => {
-                return Err(Answer::refuse(chain, Status::Unsupported));
-            }
-            Some(Command::Read { .. } | Command::Write { .. }) | None => None,
-        };
-        match operation {
-            Some(operation) => Ok(Request::new(chain, operation)),
-            None => {
-                tracing::debug!(?command, data, room, "a block request that cannot be");
-                Err(Answer::refuse(chain, Status::IoError))
-            }
-        }
-    }
-
-    fn identify(&self, mut chain: Chain, room: usize) -> Answer {
-        let filled = chain.writable().write(self.serial.bytes());
-        Answer::new(chain, Status::Ok, filled, room)
-    }
-}
-
-/// Tells the log of the disk's first host error: a guest can repeat what fails, and start the device anew,
-/// as often as it likes. Clones share what was said.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Complaints(Arc<AtomicBool>);
-
-impl Complaints {
-    fn note(&self, result: &io::Result<()>) {
-        match result {
-            Err(error) if !self.0.swap(true, Ordering::Relaxed) => {
-                tracing::warn!(%error, "the host failed a disk request: the guest gets I/O errors");
-            }
-            Err(error) => tracing::debug!(%error, "the host failed a disk request"),
-            Ok(()) => {}
-        }
     }
 }

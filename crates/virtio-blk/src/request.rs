@@ -23,10 +23,42 @@ pub enum Operation {
     },
     /// Put on stable storage what was written by requests that are finished.
     Flush,
+    /// These bytes are not needed any more: their place may be given back, and reads find anything there. It
+    /// may also do nothing.
+    Discard {
+        /// Where to begin.
+        offset: u64,
+        /// How many, at least a sector.
+        len: u64,
+    },
+    /// Have reads find zeros here.
+    WriteZeroes {
+        /// Where to begin.
+        offset: u64,
+        /// How many bytes, at least a sector.
+        len: u64,
+        /// Their place may be given back.
+        unmap: bool,
+        /// As with a write.
+        through: bool,
+    },
 }
 
-/// A request that was checked: it lies on the disk, in whole sectors, and the disk may be written if it
-/// is a write.
+impl Operation {
+    /// Where it begins; a flush begins anywhere.
+    pub(crate) fn offset(self) -> u64 {
+        match self {
+            Self::Read { offset }
+            | Self::Write { offset, .. }
+            | Self::Discard { offset, .. }
+            | Self::WriteZeroes { offset, .. } => offset,
+            Self::Flush => 0,
+        }
+    }
+}
+
+/// A request that was checked: it lies on the disk, in whole sectors, and the disk may be changed if it
+/// changes it.
 ///
 /// It owns the guest's buffers. Whoever holds it may read or write them; [`Request::finish`] gives
 /// them back.
@@ -64,12 +96,20 @@ impl Request {
         self.operation
     }
 
-    /// The guest's buffers: to be filled by a read, to be taken by a write. A flush has none.
+    /// The guest's buffers: to be filled by a read, to be taken by a write. The others have none.
     pub fn data(&mut self) -> Segments<'_> {
         match self.operation {
             Operation::Read { .. } => self.chain.writable(),
-            Operation::Write { .. } | Operation::Flush => self.chain.readable(),
+            Operation::Write { .. }
+            | Operation::Flush
+            | Operation::Discard { .. }
+            | Operation::WriteZeroes { .. } => self.chain.readable(),
         }
+    }
+
+    /// It is not served now: its chain, to be checked anew when its turn comes.
+    pub(crate) fn give_back(self) -> Chain {
+        self.chain
     }
 
     /// Nothing touches the buffers any more: it was done, or the host refused.

@@ -77,9 +77,9 @@ fn the_disk_says_who_it_is() {
 
 #[test]
 fn a_disk_offers_what_it_can_do_and_nothing_else() {
-    // SEG_MAX, BLK_SIZE and FLUSH, and RO where it is so.
-    let common = 1 << 2 | 1 << 6 | 1 << 9;
-    for (read_only, features) in [(false, common), (true, common | 1 << 5)] {
+    // SIZE_MAX, SEG_MAX, BLK_SIZE, FLUSH, TOPOLOGY and CONFIG_WCE; then RO, or DISCARD and WRITE_ZEROES.
+    let common = 1 << 1 | 1 << 2 | 1 << 6 | 1 << 9 | 1 << 10 | 1 << 11;
+    for (read_only, features) in [(false, common | 1 << 13 | 1 << 14), (true, common | 1 << 5)] {
         let disk = RawFile::open(numbered(1).path(), read_only).unwrap();
         assert_eq!(Blk::new(disk, serial()).features(), Features(features));
     }

@@ -20,7 +20,7 @@ fn a_driver_finds_a_disk_and_reads_a_sector() {
             writes Status: 0
             writes Status: ACKNOWLEDGE DRIVER
             writes DeviceFeaturesSel: 0
-            reads  DeviceFeatures: 2 6 9 INDIRECT_DESC EVENT_IDX
+            reads  DeviceFeatures: 1 2 6 9 10 11 13 14 INDIRECT_DESC EVENT_IDX
             writes DeviceFeaturesSel: 1
             reads  DeviceFeatures: VERSION_1 RING_PACKED IN_ORDER RING_RESET
             writes DriverFeaturesSel: 0

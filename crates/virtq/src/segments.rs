@@ -161,6 +161,32 @@ impl Segments<'_> {
         self.after(done)
     }
 
+    /// As much of [`Segments::read_from_at`] as needs no waiting for a disk (`RWF_NOWAIT`): what is in the page
+    /// cache.
+    ///
+    /// # Errors
+    /// `WouldBlock` when nothing is there, `Unsupported` when the file cannot tell.
+    pub fn read_from_at_now(&mut self, fd: BorrowedFd<'_>, offset: u64) -> io::Result<usize> {
+        let (iovecs, count) = self.batch();
+        let (fd, offset, flags) = (fd.as_raw_fd(), short_offset(offset)?, libc::RWF_NOWAIT);
+        // SAFETY: as in `read_from`.
+        let done = unsafe { libc::preadv2(fd, iovecs, count, offset, flags) };
+        self.after(done)
+    }
+
+    /// As much of [`Segments::write_to_at`] as needs no waiting for a disk (`RWF_NOWAIT`), see
+    /// [`Segments::read_from_at_now`].
+    ///
+    /// # Errors
+    /// `WouldBlock` when nothing can be written at once, `Unsupported` when the file cannot tell.
+    pub fn write_to_at_now(&mut self, fd: BorrowedFd<'_>, offset: u64) -> io::Result<usize> {
+        let (iovecs, count) = self.batch();
+        let (fd, offset, flags) = (fd.as_raw_fd(), short_offset(offset)?, libc::RWF_NOWAIT);
+        // SAFETY: as in `write_to`.
+        let done = unsafe { libc::pwritev2(fd, iovecs, count, offset, flags) };
+        self.after(done)
+    }
+
     fn batch(&self) -> (*const libc::iovec, libc::c_int) {
         let left = self.iovecs();
         (left.as_ptr(), left.len().min(MOST_IOVECS) as libc::c_int)
@@ -243,6 +269,11 @@ impl Pieces {
 }
 
 fn file_offset(offset: u64) -> io::Result<libc::off64_t> {
+    offset.try_into().map_err(|_| io::ErrorKind::InvalidInput.into())
+}
+
+/// As the C library of a 32-bit host has it.
+fn short_offset(offset: u64) -> io::Result<libc::off_t> {
     offset.try_into().map_err(|_| io::ErrorKind::InvalidInput.into())
 }
 

@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::BorrowedFd;
 
-use cubie_virtio_blk::{BlockBackend, Completion, Operation, Request};
+use cubie_virtio_blk::{BlockBackend, Completion, Operation, Request, Topology};
 use rustix::event::epoll::EventFlags;
 
 use crate::{Errno, Fault, Faulty};
@@ -35,11 +35,25 @@ impl<B: BlockBackend> BlockBackend for Faulty<B> {
         self.inner.is_read_only()
     }
 
+    fn topology(&self) -> Topology {
+        self.inner.topology()
+    }
+
+    fn can_discard(&self) -> bool {
+        self.inner.can_discard()
+    }
+
+    fn can_write_zeroes(&self) -> bool {
+        self.inner.can_write_zeroes()
+    }
+
     fn submit(&mut self, mut request: Request) -> Option<Completion> {
         let operation = match request.operation() {
             Operation::Read { .. } => "read",
             Operation::Write { .. } => "write",
             Operation::Flush => "flush",
+            Operation::Discard { .. } => "discard",
+            Operation::WriteZeroes { .. } => "write zeroes",
         };
         let error = match self.faults.next(operation) {
             None => return self.inner.submit(request),

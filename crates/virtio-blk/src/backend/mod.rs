@@ -1,14 +1,22 @@
 //! The host's end of a disk.
 
+mod file_disk;
+mod image;
 mod memory;
+mod null;
 mod raw_file;
+mod ring_file;
 
 use std::os::fd::BorrowedFd;
 
+pub use file_disk::FileDisk;
+pub use image::{Image, ImageOptions, OpenError};
 pub use memory::MemoryDisk;
-pub use raw_file::{OpenError, RawFile};
+pub use null::NullDisk;
+pub use raw_file::RawFile;
+pub use ring_file::RingFile;
 
-use crate::{Completion, Request};
+use crate::{Completion, Request, Topology};
 
 /// Where a disk's bytes are.
 ///
@@ -17,13 +25,32 @@ use crate::{Completion, Request};
 /// both, and one that never has anything in flight implements two methods. At most as many requests are
 /// in flight as the queue has descriptors.
 ///
-/// All methods but `size` and `is_read_only` are called by the worker's thread, or while there is none.
+/// Methods that change it are called by the worker's thread, or while there is none. A disk with several queues
+/// has a backend, and a worker, for each; what one has finished, the others find there, and a flush is about
+/// all of them.
 pub trait BlockBackend: Send + 'static {
-    /// Bytes of the disk. What is left of them after the last whole sector is out of the guest's reach.
+    /// Bytes of the disk, asked for when the device is made; [`Resizer`](crate::Resizer) tells of changes. What
+    /// is left of them after the last whole sector is out of the guest's reach.
     fn size(&self) -> u64;
 
     /// True when no write shall get here.
     fn is_read_only(&self) -> bool {
+        false
+    }
+
+    /// How it likes to be used. Asked for when the device is made.
+    fn topology(&self) -> Topology {
+        Topology::default()
+    }
+
+    /// Whether it takes [`Operation::Discard`](crate::Operation::Discard). Asked for when the device is made.
+    fn can_discard(&self) -> bool {
+        false
+    }
+
+    /// Whether it takes [`Operation::WriteZeroes`](crate::Operation::WriteZeroes). Asked for when the device
+    /// is made.
+    fn can_write_zeroes(&self) -> bool {
         false
     }
 

@@ -55,6 +55,14 @@ impl BlockBackend for Disk {
         self.read_only
     }
 
+    fn can_discard(&self) -> bool {
+        true
+    }
+
+    fn can_write_zeroes(&self) -> bool {
+        true
+    }
+
     fn submit(&mut self, request: Request) -> Option<Completion> {
         let mut plan = self.plan.lock();
         let fate = plan.fates.pop_front().unwrap_or(Fate::Now);

@@ -12,15 +12,19 @@ use super::rig::{Chain, Rig, Used, until_done};
 use super::{MOST_STEPS, Piece, Pieces, Rings, name};
 use crate::guest::DATA;
 use host::{Disk, Fate, Shared};
-use standard::{FLUSH, GET_ID, HEADER, READ, Status, Verdict, WRITE, judge};
+use standard::{DISCARD, FLUSH, GET_ID, HEADER, READ, Status, Verdict, WRITE, WRITE_ZEROES, judge};
 
 const SECTOR: usize = 512;
 /// Sectors of the disk, behind which there is something that makes no whole one.
 const SECTORS: u64 = 16;
 const BEHIND: usize = 100;
+/// From a header to the range of its request, behind all headers.
+const RANGES: u64 = 0x400;
 const SERIAL: [u8; 20] = *b"fuzz\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
 /// VIRTIO_BLK_F_FLUSH.
 const F_FLUSH: Features = Features::bit(9);
+/// VIRTIO_BLK_F_DISCARD and VIRTIO_BLK_F_WRITE_ZEROES.
+const F_RANGES: Features = Features::bit(13).with(Features::bit(14));
 
 #[derive(Arbitrary, Debug)]
 struct Session {
@@ -47,6 +51,8 @@ struct Ask {
     sector: Sector,
     /// Where the header is cut in two.
     cut: u8,
+    /// Before what else is readable: for a discard, or zeros to be written.
+    range: Option<Range>,
     readable: Vec<Payload>,
     writable: Vec<Payload>,
     status: bool,
@@ -58,6 +64,8 @@ enum Kind {
     Write,
     Flush,
     GetId,
+    Discard,
+    WriteZeroes,
     Other(u32),
 }
 
@@ -65,6 +73,34 @@ enum Kind {
 enum Sector {
     Near(u8),
     Any(u64),
+}
+
+impl Sector {
+    fn number(self) -> u64 {
+        match self {
+            Self::Near(sector) => u64::from(sector) % (SECTORS + 4),
+            Self::Any(sector) => sector,
+        }
+    }
+}
+
+/// What a discard is about, and zeros that are to be written.
+#[derive(Arbitrary, Clone, Copy, Debug)]
+struct Range {
+    sector: Sector,
+    sectors: Sector,
+    flags: u32,
+    /// No flags but those that the standard knows.
+    known: bool,
+}
+
+impl Range {
+    fn bytes(self) -> [u8; HEADER] {
+        let flags = if self.known { self.flags & 1 } else { self.flags };
+        let sectors = self.sectors.number() as u32;
+        let fields = u128::from(self.sector.number()) | u128::from(sectors) << 64;
+        (fields | u128::from(flags) << 96).to_le_bytes()
+    }
 }
 
 #[derive(Arbitrary, Clone, Copy, Debug)]
@@ -89,26 +125,25 @@ impl Ask {
             Kind::Write => WRITE,
             Kind::Flush => FLUSH,
             Kind::GetId => GET_ID,
+            Kind::Discard => DISCARD,
+            Kind::WriteZeroes => WRITE_ZEROES,
             Kind::Other(kind) => kind,
         };
-        let sector = match self.sector {
-            Sector::Near(sector) => u64::from(sector) % (SECTORS + 4),
-            Sector::Any(sector) => sector,
-        };
-        (u128::from(kind) | u128::from(sector) << 64).to_le_bytes()
+        (u128::from(kind) | u128::from(self.sector.number()) << 64).to_le_bytes()
     }
 
-    /// The chain, with its header at `place`.
+    /// The chain, with its header at `place`, and its range, if it has one, at [`RANGES`] behind that.
     fn buffers(&self, place: u64) -> Vec<Buffer> {
         let cut = u32::from(self.cut) % HEADER as u32;
         let header = [
             Buffer::readable(place, cut),
             Buffer::readable(place + u64::from(cut), HEADER as u32 - cut),
         ];
+        let range = self.range.map(|_| Buffer::readable(place + RANGES, HEADER as u32));
         let readable = self.readable.iter().map(|payload| payload.piece().readable());
         let writable = self.writable.iter().map(|payload| payload.piece().writable());
         let status = self.status.then_some(Piece { at: 0xfff, len: 1 }.writable());
-        header.into_iter().chain(readable).chain(writable).chain(status).collect()
+        header.into_iter().chain(range).chain(readable).chain(writable).chain(status).collect()
     }
 }
 
@@ -134,11 +169,12 @@ pub fn play(bytes: &[u8]) -> Option<String> {
         bench.turn();
         bench.rig.left(0) == 0
     });
-    let Counts { read, written, flushed, named, refused, failed, mute } = bench.counts;
+    let Counts { read, written, zeroed, flushed, named, refused, failed, mute } = bench.counts;
     bench.read_all();
     Some(name(&[
         ("read", read),
         ("written", written),
+        ("zeroed", zeroed),
         ("flushed", flushed),
         ("named", named),
         ("refused", refused),
@@ -162,6 +198,7 @@ struct Bench {
 struct Counts {
     read: usize,
     written: usize,
+    zeroed: usize,
     flushed: usize,
     named: usize,
     refused: usize,
@@ -177,6 +214,7 @@ impl Bench {
         let host = Disk::new(disk.clone(), read_only, plan.clone());
         let features = session.rings.features();
         let features = if session.flush { features.with(F_FLUSH) } else { features };
+        let features = if read_only { features } else { features.with(F_RANGES) };
         let device = Blk::new(host, "fuzz".parse::<Serial>().expect("a serial number"));
         let rig = Rig::new(device, 1, features);
         Self { rig, plan, read_only, through: !session.flush, disk, counts: Counts::default() }
@@ -186,6 +224,9 @@ impl Bench {
         // Those that are still in the ring have a header of their own.
         let place = DATA + (HEADER * self.rig.left(0)) as u64;
         self.rig.guest.write(place, &ask.header());
+        if let Some(range) = ask.range {
+            self.rig.guest.write(place + RANGES, &range.bytes());
+        }
         self.rig.offer(0, ask.buffers(place));
     }
 
@@ -256,6 +297,11 @@ impl Bench {
                 self.disk[offset as usize..offset as usize + data.len()].copy_from_slice(data);
                 self.counts.written += 1;
             }
+            // A disk in memory has zeros after both.
+            Operation::Discard { offset, len } | Operation::WriteZeroes { offset, len, .. } => {
+                self.disk[offset as usize..(offset + len) as usize].fill(0);
+                self.counts.zeroed += 1;
+            }
             Operation::Flush => self.counts.flushed += 1,
         }
         self.status(chain, Status::Ok, filled, written);
@@ -277,6 +323,7 @@ impl Bench {
                 kind: Kind::Read,
                 sector: Sector::Near(sector),
                 cut: 0,
+                range: None,
                 readable: vec![],
                 writable: vec![Payload::Piece(room)],
                 status: true,

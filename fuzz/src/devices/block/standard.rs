@@ -11,6 +11,8 @@ pub(super) const READ: u32 = 0;
 pub(super) const WRITE: u32 = 1;
 pub(super) const FLUSH: u32 = 4;
 pub(super) const GET_ID: u32 = 8;
+pub(super) const DISCARD: u32 = 11;
+pub(super) const WRITE_ZEROES: u32 = 13;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Status {
@@ -48,7 +50,28 @@ pub(super) fn judge(readable: &[u8], room: usize, read_only: bool, through: bool
         READ | WRITE => None,
         FLUSH => Some(Operation::Flush),
         GET_ID => return Verdict::Id,
+        // Not offered where nothing may be written.
+        DISCARD | WRITE_ZEROES if !read_only => return judge_range(kind, data, room, through),
         _ => return Verdict::Refused(Status::Unsupported),
     };
     operation.map_or(Verdict::Refused(Status::IoError), Verdict::Host)
+}
+
+/// Of a request about a range of sectors, of which there is one at most. None of the disk's is too long.
+fn judge_range(kind: u32, data: &[u8], room: usize, through: bool) -> Verdict {
+    let Ok(range) = <[u8; 16]>::try_from(data).map(u128::from_le_bytes) else {
+        return Verdict::Refused(Status::IoError);
+    };
+    let (sector, sectors, flags) = (range as u64, (range >> 64) as u32, (range >> 96) as u32);
+    let unmap = flags == 1;
+    let fits = sector <= SECTORS && u64::from(sectors) <= SECTORS - sector;
+    let (offset, len) = (sector.wrapping_mul(SECTOR as u64), u64::from(sectors) * SECTOR as u64);
+    match () {
+        () if room > 0 => Verdict::Refused(Status::IoError),
+        () if flags > 1 || kind == DISCARD && unmap => Verdict::Refused(Status::Unsupported),
+        () if !fits => Verdict::Refused(Status::IoError),
+        () if len == 0 => Verdict::Refused(Status::Ok),
+        () if kind == DISCARD => Verdict::Host(Operation::Discard { offset, len }),
+        () => Verdict::Host(Operation::WriteZeroes { offset, len, unmap, through }),
+    }
 }

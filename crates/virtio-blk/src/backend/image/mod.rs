@@ -1,0 +1,221 @@
+//! A file or block device of the host, opened and locked.
+
+mod direct;
+mod holes;
+mod lock;
+mod open_error;
+mod queue;
+
+use std::fs::{self, File, FileType};
+use std::io::{self, ErrorKind, Seek, SeekFrom};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::path::Path;
+use std::sync::Arc;
+
+use cubie_virtq::Segments;
+use nix::fcntl::OFlag;
+
+use crate::{Operation, Request, SECTOR_SIZE, Topology};
+use direct::Direct;
+use lock::{InUse, lock};
+use queue::Queue;
+
+pub(super) use holes::{PUNCH, zeroing};
+pub use open_error::OpenError;
+
+/// How an [`Image`] is opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ImageOptions {
+    /// For reading only.
+    pub read_only: bool,
+    /// Past the host's page cache (`O_DIRECT`), where guest memory and positions are aligned as the disk wants
+    /// it; what is not goes through the page cache.
+    pub direct: bool,
+}
+
+/// A file or block device of the host that is some guest's disk, byte for byte. Clones are the same open file,
+/// for the backends of several queues.
+///
+/// The size is taken when it is opened. As long as there is a clone, it is locked in QEMU's way: neither another
+/// `Image` nor a QEMU gets a disk that one of them writes, since two guests would destroy each other's file system.
+/// A block device that is written must not be mounted either.
+#[derive(Clone, Debug)]
+pub struct Image(Arc<Opened>);
+
+#[derive(Debug)]
+struct Opened {
+    file: File,
+    direct: Option<Direct>,
+    size: u64,
+    read_only: bool,
+    can_discard: bool,
+    topology: Topology,
+}
+
+impl Image {
+    /// Opens `path`. Bytes behind the last whole sector are left out, with a warning in the log.
+    ///
+    /// # Errors
+    /// When there is no disk, or somebody else's.
+    pub fn open(path: impl AsRef<Path>, options: ImageOptions) -> Result<Self, OpenError> {
+        let (path, read_only) = (path.as_ref(), options.read_only);
+        let host = |source| OpenError::Host { path: path.into(), source };
+        // Before it is opened: opening a pipe would wait for its other end.
+        let metadata = fs::metadata(path).map_err(host)?;
+        if let Some(what) = not_a_disk(metadata.file_type()) {
+            return Err(OpenError::NotADisk { path: path.into(), what });
+        }
+        let queue = Queue::of(&metadata);
+        if !read_only && queue.as_ref().is_some_and(Queue::is_write_protected) {
+            let source = ErrorKind::ReadOnlyFilesystem.into();
+            return Err(OpenError::NotWritable { path: path.into(), source });
+        }
+        let opened = open_file(path, read_only, queue.is_some());
+        let mut file = opened.map_err(|source| OpenError::refused(path, read_only, source))?;
+        lock(&file, read_only).map_err(|InUse| OpenError::InUse { path: path.into() })?;
+        // Unlike the length in its metadata, the end can be asked for of block devices as well.
+        let size = file.seek(SeekFrom::End(0)).map_err(host)?;
+        if size < SECTOR_SIZE {
+            return Err(OpenError::TooSmall { path: path.into(), size });
+        }
+        let left = size % SECTOR_SIZE;
+        if left != 0 {
+            tracing::warn!(path = %path.display(), left, "the guest does not see the last bytes of a disk: they do not fill a sector");
+        }
+        let direct = options.direct.then(|| Direct::open(&file, read_only)).transpose();
+        let direct = direct.map_err(|source| OpenError::NotDirect { path: path.into(), source })?;
+        let can_discard = queue.as_ref().is_none_or(Queue::can_discard);
+        let topology = match queue {
+            Some(queue) => queue.topology(),
+            // What its file system calls a block, but no larger than others know them.
+            None => Topology { physical: metadata.blksize().clamp(512, 4096) as u32, best: 0 },
+        };
+        Ok(Self(Arc::new(Opened { file, direct, size, read_only, can_discard, topology })))
+    }
+
+    pub(crate) fn size(&self) -> u64 {
+        self.0.size
+    }
+
+    pub(crate) fn is_read_only(&self) -> bool {
+        self.0.read_only
+    }
+
+    pub(crate) fn can_discard(&self) -> bool {
+        self.0.can_discard
+    }
+
+    pub(crate) fn topology(&self) -> Topology {
+        self.0.topology
+    }
+
+    /// Carries out a request, or what is left of a read or a write, whose data goes on at `offset`. Waits for the
+    /// disk.
+    pub(super) fn carry_out(&self, request: &mut Request, offset: u64) -> io::Result<()> {
+        let Opened { file, .. } = &*self.0;
+        let operation = request.operation();
+        let data = request.data();
+        match operation {
+            Operation::Read { .. } => self.transfer(data, offset, Segments::read_from_at),
+            Operation::Write { through, .. } => {
+                self.transfer(data, offset, Segments::write_to_at)?;
+                self.sync_if(through)
+            }
+            Operation::Flush => file.sync_data(),
+            Operation::Discard { offset, len } => holes::discard(file, offset, len),
+            Operation::WriteZeroes { offset, len, unmap, through } => {
+                holes::write_zeroes(file, offset, len, unmap)?;
+                self.sync_if(through)
+            }
+        }
+    }
+
+    fn sync_if(&self, through: bool) -> io::Result<()> {
+        if through { self.0.file.sync_data() } else { Ok(()) }
+    }
+
+    /// Moves all of `data` by `step`, which says how many bytes it has moved.
+    fn transfer<'a>(
+        &self,
+        mut data: Segments<'a>,
+        mut offset: u64,
+        step: fn(&mut Segments<'a>, BorrowedFd<'_>, u64) -> io::Result<usize>,
+    ) -> io::Result<()> {
+        while !data.is_empty() {
+            let file = self.file_for(&data, offset);
+            match step(&mut data, file.as_fd(), offset) {
+                // The file has become shorter than it was.
+                Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
+                Ok(count) => offset += count as u64,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Moves what of a read's or a write's data can be moved without waiting for a disk, and says whether that was
+    /// all; `offset` goes on behind it.
+    ///
+    /// # Errors
+    /// `Unsupported` when the file system does not tell what that is.
+    pub(super) fn move_now(&self, request: &mut Request, offset: &mut u64) -> io::Result<bool> {
+        let step = match request.operation() {
+            Operation::Read { .. } => Segments::read_from_at_now,
+            _ => Segments::write_to_at_now,
+        };
+        let mut data = request.data();
+        while !data.is_empty() {
+            if self.is_direct(&data, *offset) {
+                return Ok(false);
+            }
+            match step(&mut data, self.0.file.as_fd(), *offset) {
+                Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
+                Ok(count) => *offset += count as u64,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(true)
+    }
+
+    /// Whether `data` is moved to or from `offset` past the page cache.
+    pub(super) fn is_direct(&self, data: &Segments, offset: u64) -> bool {
+        self.0.direct.as_ref().is_some_and(|direct| direct.suits(data, offset))
+    }
+
+    /// The file, and how it is opened past the page cache, if it is.
+    pub(super) fn files(&self) -> (&File, Option<&File>) {
+        (&self.0.file, self.0.direct.as_ref().map(|direct| &direct.file))
+    }
+
+    /// By which descriptor `data` is moved to or from `offset`.
+    fn file_for(&self, data: &Segments, offset: u64) -> &File {
+        match &self.0.direct {
+            Some(direct) if direct.suits(data, offset) => &direct.file,
+            _ => &self.0.file,
+        }
+    }
+}
+
+fn open_file(path: &Path, read_only: bool, is_device: bool) -> io::Result<File> {
+    let mut options = File::options();
+    options.read(true).write(!read_only);
+    if !read_only && is_device {
+        // Refuses one that is mounted, or somebody else's in the same way (open(2)).
+        options.custom_flags(OFlag::O_EXCL.bits());
+    }
+    options.open(path)
+}
+
+fn not_a_disk(kind: FileType) -> Option<&'static str> {
+    match () {
+        () if kind.is_file() || kind.is_block_device() => None,
+        () if kind.is_dir() => Some("a directory"),
+        () if kind.is_char_device() => Some("a character device"),
+        () if kind.is_fifo() => Some("a pipe"),
+        () => Some("a socket"),
+    }
+}
