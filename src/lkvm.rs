@@ -15,40 +15,14 @@
 //! # Ok::<(), String>(())
 //! ```
 
+mod disk;
 mod network;
 
 use std::num::NonZeroU64;
-use std::path::PathBuf;
 use std::str::FromStr;
 
+pub use disk::DiskOption;
 pub use network::{CaptureOption, NetworkMode, NetworkOption, SocketOption, TapOption};
-
-/// A disk: `PATH[,ro]`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DiskOption {
-    /// The image or block device.
-    pub path: PathBuf,
-    /// Whether the guest may only read it.
-    pub read_only: bool,
-}
-
-impl FromStr for DiskOption {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let mut parts = text.split(',');
-        let path = parts.next().filter(|path| !path.is_empty()).ok_or("a disk needs a PATH")?;
-        let mut disk = Self { path: path.into(), read_only: false };
-        for option in parts {
-            match option {
-                "ro" => disk.read_only = true,
-                "trans=mmio" => {}
-                _ => return Err(format!("unknown disk option «{option}»: there is `ro`")),
-            }
-        }
-        Ok(disk)
-    }
-}
 
 /// A size of memory in bytes, written in MiB or with a unit: `512`, `512M`, `2G`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,11 +77,8 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_named() {
-        let disk = |text: &str| text.parse::<DiskOption>().unwrap_err();
         let memory = |text: &str| text.parse::<MemorySize>().unwrap_err();
         let rate = |text: &str| text.parse::<ByteRate>().unwrap_err();
-        assert!(disk(",ro").contains("PATH"));
-        assert!(disk("a,rw").contains("«rw»"));
         assert!(memory("5T").contains("«T»"));
         assert!(memory("G").contains("number"));
         assert!(memory("99999999999999G").contains("large"));

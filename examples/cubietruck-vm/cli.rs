@@ -25,8 +25,11 @@ pub(crate) struct Cli {
     pub(crate) initrd: Option<PathBuf>,
 
     /// Disk image or block device, raw; may be given several times [default: a blank 64 MiB, gone at
-    /// the end]
-    #[arg(short, long, value_name = "PATH[,ro]")]
+    /// the end]. PATH, and behind it: `,ro` to be read only; `,direct` to pass by the host's page cache;
+    /// `,wce=off` to have each write on stable storage before it is answered; `,queues=N` [default: one for
+    /// each CPU]; `,serial=NAME` [default: the file's name]; `,iops=N` operations and `,bw=BYTES` bytes a
+    /// second at most (64K, 1M), with `N:BURST` so many at once. docs/block.md has more
+    #[arg(short, long, value_name = "PATH[,OPTIONS]")]
     pub(crate) disk: Vec<DiskOption>,
 
     /// Network, may be given several times [default: mode=user]:

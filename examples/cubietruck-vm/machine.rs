@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::{fs, thread};
 
 use anyhow::Context;
-use cubie::blk::{Blk, RawFile, Serial};
+use cubie::blk::{Blk, FileDisk, Image, ImageOptions, Serial};
 use cubie::console::{Messages, Resizer, Terminal, TerminalEvent};
 use cubie::hv::Gic;
 use cubie::kvm::{GuestMode, Kvm, VmConfig};
@@ -33,7 +33,7 @@ pub(crate) fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
     let config = configure(cli)?;
     let kvm = Kvm::open()?;
     let mut devices: Devices = vec![Box::new(random(cli.rng_rate))];
-    add_disks(&mut devices, &cli.disk)?;
+    add_disks(&mut devices, cli)?;
     let mut networks = add_networks(&mut devices, cli)?;
 
     let (sender, events) = channel();
@@ -159,19 +159,29 @@ fn random(rate: Option<ByteRate>) -> Rng<HostEntropy> {
     }
 }
 
-fn add_disks(devices: &mut Devices, disks: &[DiskOption]) -> anyhow::Result<()> {
-    for DiskOption { path, read_only } in disks {
-        let file = RawFile::open(path, *read_only).context("--disk")?;
-        devices.push(Box::new(Blk::new(file, Serial::of_file(path))));
+fn add_disks(devices: &mut Devices, cli: &Cli) -> anyhow::Result<()> {
+    for disk in &cli.disk {
+        let DiskOption { path, read_only, direct, .. } = disk;
+        let options = ImageOptions { read_only: *read_only, direct: *direct };
+        let image = Image::open(path, options).context("--disk")?;
+        devices.push(Box::new(block_device(&image, disk, cli)?));
     }
-    if disks.is_empty() {
+    if cli.disk.is_empty() {
         // Open and without a name, it is gone at the end whatever happens.
         let blank = tempfile::NamedTempFile::new().context("a blank disk")?;
         blank.as_file().set_len(64 << 20).context("a blank disk")?;
-        let file = RawFile::open(blank.path(), false).context("a blank disk")?;
-        devices.push(Box::new(Blk::new(file, Serial::of_file("blank".as_ref()))));
+        let image = Image::open(blank.path(), ImageOptions::default()).context("a blank disk")?;
+        let disk = DiskOption::of("blank".into());
+        devices.push(Box::new(block_device(&image, &disk, cli)?));
     }
     Ok(())
+}
+
+fn block_device(image: &Image, disk: &DiskOption, cli: &Cli) -> anyhow::Result<Blk<FileDisk>> {
+    let queues = FileDisk::for_queues(image, disk.queues(cli.cpus.into()));
+    let serial = disk.serial.unwrap_or_else(|| Serial::of_file(&disk.path));
+    let device = Blk::with_queues(queues, serial).context("--disk")?;
+    Ok(device.with_writeback(disk.writeback).with_limits(disk.limits))
 }
 
 /// The one line before the guest speaks.
