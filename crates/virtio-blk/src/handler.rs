@@ -72,16 +72,16 @@ impl<B: BlockBackend> BlkHandler<B> {
             }
             let answer = match common.disk(read_only).admit(chain) {
                 Ok(mut request) => {
-                    let payload = request.data().len();
-                    if pace.as_mut().is_some_and(|pace| !pace.take(payload)) {
+                    let (payload, operation) = (request.data().len(), request.operation());
+                    if pace.as_mut().is_some_and(|pace| !pace.take(moves(operation, payload))) {
                         paused = true;
                         return Serve::Stop(request.give_back());
                     }
-                    let cost = payload + waits(request.operation());
+                    // Also of one that is kept a part may be done already.
+                    left = left.saturating_sub(payload + waits(operation));
                     let Some(completion) = backend.submit(request) else {
                         return Serve::Later;
                     };
-                    left = left.saturating_sub(cost);
                     complaints.note(&completion.result);
                     completion.answer()
                 }
@@ -139,6 +139,14 @@ impl Common {
             write_zeroes: self.features.has(F_WRITE_ZEROES),
             serial: &self.serial,
         }
+    }
+}
+
+/// Bytes that count for the disk's limit. Zeros may have to be written.
+fn moves(operation: Operation, payload: usize) -> usize {
+    match operation {
+        Operation::WriteZeroes { len, .. } => len as usize,
+        _ => payload,
     }
 }
 

@@ -23,14 +23,19 @@ impl Resizer {
     /// guest is interrupted if it had another size.
     ///
     /// It is for whoever has changed the host's end, which is not asked: a file is made longer before, and
-    /// shorter afterwards, when the guest has had the time to learn of it. What is asked for beyond its end
-    /// fails with an I/O error.
+    /// shorter afterwards, when the guest has had the time to learn of it. What is read
+    /// beyond its end fails with an I/O error, and what is written there makes a file longer again.
     pub fn resize(&self, bytes: u64) {
         let (mut old, new) = ([0; 8], capacity(bytes));
         self.config.read(0, &mut old);
-        self.terms.set_size(bytes);
-        if old != new {
-            self.config.update(|config| config[..new.len()].copy_from_slice(&new));
+        if old == new {
+            self.terms.set_size(bytes);
+            return;
         }
+        // Both at a time: of two that come at once, the later one is heard by all.
+        self.config.update(|config| {
+            self.terms.set_size(bytes);
+            config[..new.len()].copy_from_slice(&new);
+        });
     }
 }

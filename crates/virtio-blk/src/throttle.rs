@@ -32,6 +32,8 @@ struct Buckets {
 pub(crate) struct Pace {
     throttle: Throttle,
     pub(crate) timer: Box<dyn Timer>,
+    /// When the request that waits may go on.
+    due: Option<Duration>,
 }
 
 impl Throttle {
@@ -46,45 +48,40 @@ impl Throttle {
     }
 
     pub(crate) fn pace(&self) -> std::io::Result<Pace> {
-        Ok(Pace { throttle: self.clone(), timer: self.clock.timer()? })
+        Ok(Pace { throttle: self.clone(), timer: self.clock.timer()?, due: None })
     }
 }
 
 impl Pace {
     /// Takes what a request of so many bytes needs. `false` when it is not there yet: the timer wakes the worker
-    /// when it is.
+    /// when it is, to ask again for the same request. What it waits for is its own meanwhile, so that no smaller
+    /// ones of other queues take it again and again.
     pub(crate) fn take(&mut self, bytes: usize) -> bool {
         let Throttle { clock, buckets } = &self.throttle;
         let now = clock.now();
-        let due = {
+        let due = self.due.take().unwrap_or_else(|| {
             let mut buckets = buckets.lock().unwrap_or_else(PoisonError::into_inner);
             buckets.take(bytes as u64, now)
-        };
-        match due {
-            Ok(()) => true,
-            Err(due) => {
-                self.timer.set(due);
-                false
-            }
+        });
+        if due > now {
+            self.due = Some(due);
+            self.timer.set(due);
         }
+        due <= now
     }
 }
 
 impl Buckets {
-    /// Takes both or none: when both will be there.
-    fn take(&mut self, bytes: u64, now: Duration) -> Result<(), Duration> {
-        let each = [(&mut self.operations, 1), (&mut self.bytes, bytes)];
-        let each = each.map(|(bucket, count)| (bucket.as_mut(), count));
-        let due = each.iter().filter_map(|(bucket, count)| Some(bucket.as_ref()?.ready_at(*count)));
-        if let Some(due) = due.max().filter(|due| *due > now) {
-            return Err(due);
-        }
-        for (bucket, count) in each {
-            if let Some(bucket) = bucket {
+    /// Takes both, and says when they are there.
+    fn take(&mut self, bytes: u64, now: Duration) -> Duration {
+        let mut due = now;
+        for (bucket, count) in [(&mut self.operations, 1), (&mut self.bytes, bytes)] {
+            if let Some(bucket) = bucket.as_mut().filter(|_| count > 0) {
+                due = due.max(bucket.ready_at(count));
                 bucket.take(count, now);
             }
         }
-        Ok(())
+        due
     }
 }
 
@@ -92,6 +89,8 @@ impl Buckets {
 mod tests {
     use super::*;
     use std::num::NonZeroU64;
+
+    use cubie_testkit::VirtualClock;
 
     fn limit(per_second: u64) -> Option<RateLimit> {
         let per_second = NonZeroU64::new(per_second).unwrap();
@@ -104,20 +103,32 @@ mod tests {
     }
 
     #[test]
-    fn a_request_waits_for_the_later_of_two_limits_and_takes_of_both_or_none() {
+    fn a_request_waits_for_the_later_of_two_limits() {
         let mut both = buckets(DiskLimits { operations: limit(2), bytes: limit(1000) });
         let now = Duration::from_secs(5);
-        assert_eq!(both.take(1000, now), Ok(()));
-        assert_eq!(both.take(500, now), Err(now + Duration::from_millis(500)));
-        assert_eq!(both.take(0, now), Ok(()), "the one that had to wait has taken nothing");
-        assert_eq!(both.take(0, now), Err(now + Duration::from_millis(500)));
+        assert_eq!(both.take(1000, now), now);
+        assert_eq!(both.take(500, now), now + Duration::from_millis(500));
+        assert_eq!(both.take(0, now), now + Duration::from_millis(500), "the third operation");
     }
 
     #[test]
     fn a_limit_of_bytes_does_not_hold_up_what_has_none() {
         let mut bytes = buckets(DiskLimits { operations: None, bytes: limit(512) });
-        assert_eq!(bytes.take(512, Duration::ZERO), Ok(()));
-        assert!(bytes.take(512, Duration::ZERO).is_err());
-        assert!(bytes.take(0, Duration::from_secs(2)).is_ok());
+        let now = Duration::ZERO;
+        assert_eq!(bytes.take(512, now), now);
+        assert_eq!(bytes.take(512, now), Duration::from_secs(1));
+        assert_eq!(bytes.take(0, now), now);
+    }
+
+    #[test]
+    fn a_large_request_has_its_turn_among_many_small_ones() {
+        let clock = VirtualClock::default();
+        let limits = DiskLimits { operations: None, bytes: limit(1000) };
+        let throttle = Throttle::new(limits, Arc::new(clock.clone())).unwrap();
+        let [mut large, mut small] = [(); 2].map(|()| throttle.pace().unwrap());
+        assert!(small.take(1));
+        assert!(!large.take(1000) && !small.take(1));
+        clock.advance(Duration::from_millis(1));
+        assert!(large.take(1000) && !small.take(1));
     }
 }

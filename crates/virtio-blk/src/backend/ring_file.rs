@@ -6,12 +6,13 @@ use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use io_uring::squeue::Entry;
-use io_uring::types::{Fixed, FsyncFlags};
+use io_uring::types::{Fd, FsyncFlags};
 use io_uring::{IoUring, Probe, opcode};
 use nix::libc;
 use rustix::event::{EventfdFlags, eventfd};
+use rustix::io::Errno;
 
-use super::image::{PUNCH, zeroing};
+use super::image::{PUNCH, is_refusal, zeroing};
 use super::{BlockBackend, Image};
 use crate::{Completion, Operation, Request, Topology};
 
@@ -34,7 +35,7 @@ pub struct RingFile {
     flights: Vec<Option<Flight>>,
     /// Numbers that are not in use.
     free: Vec<usize>,
-    /// Whether the file tells what of a read or a write needs no waiting.
+    /// What the file can do.
     tells: Tells,
 }
 
@@ -48,8 +49,12 @@ struct Flight {
 
 #[derive(Debug)]
 struct Tells {
+    /// It says what of a read needs no waiting,
     reads: bool,
+    /// and of a write.
     writes: bool,
+    /// It has places that read as zeros and were never written.
+    places: bool,
 }
 
 /// What has become of a request that the kernel gave back.
@@ -80,26 +85,35 @@ impl RingFile {
         if !codes.into_iter().all(|code| probe.is_supported(code)) {
             return Err(ErrorKind::Unsupported.into());
         }
-        let (file, direct) = image.files();
-        let files = [file.as_raw_fd(), direct.unwrap_or(file).as_raw_fd()];
-        ring.submitter().register_files(&files)?;
         let ready = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         ring.submitter().register_eventfd(ready.as_raw_fd())?;
         let flights = (0..DEPTH).map(|_| None).collect();
-        let tells = Tells { reads: true, writes: true };
+        let tells = Tells { reads: true, writes: true, places: true };
         Ok(Self { image, ring, ready, flights, free: (0..DEPTH).collect(), tells })
     }
 
     /// Does a request, or the first part of it, if that needs no waiting. `None` when there is more to do.
     fn at_once(&mut self, request: &mut Request, offset: &mut u64) -> Option<io::Result<()>> {
-        let tells = match request.operation() {
-            Operation::Read { .. } => &mut self.tells.reads,
-            Operation::Write { through: false, .. } => &mut self.tells.writes,
-            // There is no zeroing that goes through.
-            Operation::WriteZeroes { through: true, .. } => {
-                return Some(self.image.carry_out(request, *offset));
+        let is_direct = match request.operation() {
+            Operation::Flush | Operation::Write { through: true, .. }
+                if self.image.has_kept().is_err() =>
+            {
+                return Some(self.image.has_kept());
             }
-            _ => return None,
+            // There is no zeroing that goes through, and what has to be written is so here, where it counts.
+            Operation::WriteZeroes { through, .. } if through || !self.tells.places => None,
+            Operation::Flush | Operation::Discard { .. } | Operation::WriteZeroes { .. } => {
+                return None;
+            }
+            Operation::Read { .. } | Operation::Write { .. } => {
+                self.image.is_direct(&request.data(), *offset)
+            }
+        };
+        let tells = match (is_direct, request.operation()) {
+            (None, _) => return Some(self.image.carry_out(request, *offset)),
+            (Some(true), _) | (_, Operation::Write { through: true, .. }) => return None,
+            (_, Operation::Read { .. }) => &mut self.tells.reads,
+            _ => &mut self.tells.writes,
         };
         if *tells {
             match self.image.move_now(request, offset) {
@@ -110,9 +124,8 @@ impl RingFile {
             }
         }
         // A write to the page cache seldom has to wait, and a read does not say whether it would.
-        let cached = matches!(request.operation(), Operation::Write { .. })
-            && !self.image.is_direct(&request.data(), *offset);
-        cached.then(|| self.image.carry_out(request, *offset))
+        let written = matches!(request.operation(), Operation::Write { .. });
+        written.then(|| self.image.carry_out(request, *offset))
     }
 
     /// Puts the flight `at` into the ring, to be started.
@@ -131,12 +144,22 @@ impl RingFile {
         let entry = self.ring.completion().next()?;
         let at = entry.user_data() as usize;
         let mut flight = self.flights.get_mut(at).and_then(Option::take)?;
-        let result = match flight.landed(entry.result()) {
-            Landed::Short => {
+        let landed = flight.landed(entry.result());
+        if let (Operation::WriteZeroes { .. }, Landed::Plainly) =
+            (flight.request.operation(), &landed)
+        {
+            self.tells.places = false;
+        }
+        let Flight { ref mut request, offset } = flight;
+        let result = match landed {
+            Landed::Short if self.image.is_direct(&request.data(), offset).is_some() => {
                 self.launch(at, flight);
                 return Some(None);
             }
-            Landed::Plainly => self.image.carry_out(&mut flight.request, flight.offset),
+            Landed::Short | Landed::Plainly => self.image.carry_out(request, offset),
+            Landed::Done(result) if request.operation() == Operation::Flush => {
+                self.image.note_sync(result)
+            }
             Landed::Done(result) => result,
         };
         self.free.push(at);
@@ -149,7 +172,7 @@ impl Flight {
     fn entry(&mut self, image: &Image) -> Entry {
         let (operation, offset) = (self.request.operation(), self.offset);
         let data = self.request.data();
-        let file = Fixed(image.is_direct(&data, offset).into());
+        let [file, places] = [image.data_file(), image.file()].map(|file| Fd(file.as_raw_fd()));
         let pieces = data.iovecs();
         let (first, count) = (pieces.as_ptr(), pieces.len().min(MOST_IOVECS) as u32);
         match operation {
@@ -158,14 +181,14 @@ impl Flight {
                 let flags = if through { libc::RWF_DSYNC } else { 0 };
                 opcode::Writev::new(file, first, count).offset(offset).rw_flags(flags).build()
             }
-            Operation::Flush => opcode::Fsync::new(Fixed(0)).flags(FsyncFlags::DATASYNC).build(),
+            Operation::Flush => opcode::Fsync::new(places).flags(FsyncFlags::DATASYNC).build(),
             Operation::Discard { len, .. } => {
                 let mode = PUNCH.bits() as i32;
-                opcode::Fallocate::new(Fixed(0), len).offset(offset).mode(mode).build()
+                opcode::Fallocate::new(places, len).offset(offset).mode(mode).build()
             }
             Operation::WriteZeroes { len, unmap, .. } => {
                 let mode = zeroing(unmap).bits() as i32;
-                opcode::Fallocate::new(Fixed(0), len).offset(offset).mode(mode).build()
+                opcode::Fallocate::new(places, len).offset(offset).mode(mode).build()
             }
         }
     }
@@ -185,6 +208,7 @@ impl Flight {
             0.. => Landed::Done(Ok(())),
             _ => match -result {
                 libc::ECANCELED | libc::EINTR | libc::EAGAIN | libc::EOPNOTSUPP => Landed::Plainly,
+                error if !moves && is_refusal(Errno::from_raw_os_error(error)) => Landed::Plainly,
                 error => Landed::Done(Err(io::Error::from_raw_os_error(error))),
             },
         }

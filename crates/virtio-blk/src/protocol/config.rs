@@ -58,7 +58,7 @@ pub(crate) fn config_space(face: &Face) -> [u8; SIZE] {
     if face.write_zeroes {
         put(offset_of!(virtio_blk_config, max_write_zeroes_sectors), &MOST_ZEROED.to_le_bytes());
         put(offset_of!(virtio_blk_config, max_write_zeroes_seg), &1u32.to_le_bytes());
-        put(offset_of!(virtio_blk_config, write_zeroes_may_unmap), &[1]);
+        put(offset_of!(virtio_blk_config, write_zeroes_may_unmap), &[face.discard.into()]);
     }
     bytes
 }

@@ -194,6 +194,38 @@ fn a_crowd_of_requests_leaves_file_and_model_the_same_by_the_ring_past_the_page_
     crowded(|image| Box::new(RingFile::new(image).unwrap()), true);
 }
 
+#[test]
+fn neighbours_of_which_only_one_is_aligned_do_not_get_in_each_others_way() {
+    within(DEADLINE, || {
+        let file = Numbered::new();
+        let mut crowd = Crowd::new(RingFile::new(file.image(true)).unwrap(), F_FLUSH);
+        let places: Vec<_> = (0..64).map(|_| crowd.guest.buffer(64 << 10)).collect();
+        for round in 0..40 {
+            // Two sectors each, four in a page.
+            for (n, place) in places.iter().enumerate() {
+                let skew = [0, 4, 1, 0][(n + round) % 4];
+                crowd.offer(WRITE, n * 2, 1024, *place, skew);
+            }
+            crowd.driver.kick(0);
+            crowd.collect(true);
+            // Fails when the page cache had something to say to it.
+            file.cool();
+        }
+        assert!(std::fs::read(&file.path).unwrap() == crowd.model);
+    });
+}
+
+#[test]
+fn an_image_is_free_as_soon_as_its_disk_is_gone() {
+    let file = Numbered::new();
+    for direct in [false, true] {
+        for _ in 0..20 {
+            let disk = RingFile::new(file.image(direct)).unwrap();
+            drop(disk);
+        }
+    }
+}
+
 /// Reads that were in flight when the device was reset, and have come back.
 fn reset_under_load(image: Image) -> usize {
     within(DEADLINE, move || {

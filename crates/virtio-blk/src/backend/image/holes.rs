@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 
 use rustix::fs::{FallocateFlags, fallocate};
-use rustix::io::Errno;
+use rustix::io::{Errno, retry_on_intr};
 
 /// Zeros that are there to be written.
 static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
@@ -19,21 +19,26 @@ const ZERO: FallocateFlags = FallocateFlags::ZERO_RANGE.union(FallocateFlags::KE
 
 /// Gives the place of these bytes back to the file system, if it takes it.
 pub(super) fn discard(file: &File, offset: u64, len: u64) -> io::Result<()> {
-    match fallocate(file, PUNCH, offset, len) {
+    match retry_on_intr(|| fallocate(file, PUNCH, offset, len)) {
+        Err(error) if !is_refusal(error) => Err(error.into()),
         // Nothing has to happen.
-        Ok(()) | Err(Errno::OPNOTSUPP) => Ok(()),
-        Err(error) => Err(error.into()),
+        _ => Ok(()),
     }
 }
 
 /// Has these bytes read as zeros, with their place given back or kept.
 pub(super) fn write_zeroes(file: &File, offset: u64, len: u64, unmap: bool) -> io::Result<()> {
     let mode = zeroing(unmap);
-    match fallocate(file, mode, offset, len) {
+    match retry_on_intr(|| fallocate(file, mode, offset, len)) {
         Ok(()) => Ok(()),
-        Err(Errno::OPNOTSUPP) => write_them(file, offset, len),
+        Err(error) if is_refusal(error) => write_them(file, offset, len),
         Err(error) => Err(error.into()),
     }
+}
+
+/// Whether there are no such places, or none of this size: a block device has them in its own blocks only.
+pub(crate) fn is_refusal(error: Errno) -> bool {
+    matches!(error, Errno::OPNOTSUPP | Errno::INVAL)
 }
 
 /// How zeros are made.

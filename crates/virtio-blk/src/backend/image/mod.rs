@@ -12,6 +12,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use cubie_virtq::Segments;
 use nix::fcntl::OFlag;
@@ -21,7 +22,7 @@ use direct::Direct;
 use lock::{InUse, lock};
 use queue::Queue;
 
-pub(super) use holes::{PUNCH, zeroing};
+pub(super) use holes::{PUNCH, is_refusal, zeroing};
 pub use open_error::OpenError;
 
 /// How an [`Image`] is opened.
@@ -29,8 +30,7 @@ pub use open_error::OpenError;
 pub struct ImageOptions {
     /// For reading only.
     pub read_only: bool,
-    /// Past the host's page cache (`O_DIRECT`), where guest memory and positions are aligned as the disk wants
-    /// it; what is not goes through the page cache.
+    /// Past the host's page cache (`O_DIRECT`). What is not aligned as the disk wants it is copied, and waited for.
     pub direct: bool,
 }
 
@@ -47,6 +47,8 @@ pub struct Image(Arc<Opened>);
 struct Opened {
     file: File,
     direct: Option<Direct>,
+    /// The host has lost writes that were answered.
+    lost: AtomicBool,
     size: u64,
     read_only: bool,
     can_discard: bool,
@@ -83,7 +85,7 @@ impl Image {
         if left != 0 {
             tracing::warn!(path = %path.display(), left, "the guest does not see the last bytes of a disk: they do not fill a sector");
         }
-        let direct = options.direct.then(|| Direct::open(&file, read_only)).transpose();
+        let direct = options.direct.then(|| Direct::open(&file, size, read_only)).transpose();
         let direct = direct.map_err(|source| OpenError::NotDirect { path: path.into(), source })?;
         let can_discard = queue.as_ref().is_none_or(Queue::can_discard);
         let topology = match queue {
@@ -91,7 +93,8 @@ impl Image {
             // What its file system calls a block, but no larger than others know them.
             None => Topology { physical: metadata.blksize().clamp(512, 4096) as u32, best: 0 },
         };
-        Ok(Self(Arc::new(Opened { file, direct, size, read_only, can_discard, topology })))
+        let lost = AtomicBool::new(false);
+        Ok(Self(Arc::new(Opened { file, direct, lost, size, read_only, can_discard, topology })))
     }
 
     pub(crate) fn size(&self) -> u64 {
@@ -117,12 +120,14 @@ impl Image {
         let operation = request.operation();
         let data = request.data();
         match operation {
-            Operation::Read { .. } => self.transfer(data, offset, Segments::read_from_at),
+            Operation::Read { .. } => {
+                self.transfer(data, offset, Segments::read_from_at, Direct::read)
+            }
             Operation::Write { through, .. } => {
-                self.transfer(data, offset, Segments::write_to_at)?;
+                self.transfer(data, offset, Segments::write_to_at, Direct::write)?;
                 self.sync_if(through)
             }
-            Operation::Flush => file.sync_data(),
+            Operation::Flush => self.sync_if(true),
             Operation::Discard { offset, len } => holes::discard(file, offset, len),
             Operation::WriteZeroes { offset, len, unmap, through } => {
                 holes::write_zeroes(file, offset, len, unmap)?;
@@ -132,18 +137,49 @@ impl Image {
     }
 
     fn sync_if(&self, through: bool) -> io::Result<()> {
-        if through { self.0.file.sync_data() } else { Ok(()) }
+        if !through {
+            return Ok(());
+        }
+        self.has_kept()?;
+        self.note_sync(self.0.file.sync_data())
     }
 
-    /// Moves all of `data` by `step`, which says how many bytes it has moved.
+    /// Hears how what was to bring all writes to stable storage has ended.
+    pub(super) fn note_sync(&self, result: io::Result<()>) -> io::Result<()> {
+        if result.as_ref().is_err_and(|error| error.kind() != ErrorKind::Interrupted) {
+            self.0.lost.store(true, Ordering::Relaxed);
+        }
+        result
+    }
+
+    /// Whether all that was answered can still be brought to stable storage. Linux says only once that it cannot,
+    /// and takes the pages for written then (fsync(2)): from there on nothing is promised any more.
+    ///
+    /// # Errors
+    /// When it cannot.
+    pub(super) fn has_kept(&self) -> io::Result<()> {
+        match self.0.lost.load(Ordering::Relaxed) {
+            false => Ok(()),
+            true => Err(io::Error::other("the host has lost writes before")),
+        }
+    }
+
+    /// Moves all of `data` by `step`, which says how many bytes it has moved, or by `copy` what is not aligned.
     fn transfer<'a>(
         &self,
         mut data: Segments<'a>,
         mut offset: u64,
         step: fn(&mut Segments<'a>, BorrowedFd<'_>, u64) -> io::Result<usize>,
+        copy: fn(&Direct, &mut Segments<'a>, u64) -> io::Result<()>,
     ) -> io::Result<()> {
         while !data.is_empty() {
-            let file = self.file_for(&data, offset);
+            let file = match &self.0.direct {
+                Some(direct) if !direct.suits(&data, offset) => {
+                    return copy(direct, &mut data, offset);
+                }
+                Some(direct) => &direct.file,
+                None => &self.0.file,
+            };
             match step(&mut data, file.as_fd(), offset) {
                 // The file has become shorter than it was.
                 Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
@@ -167,9 +203,6 @@ impl Image {
         };
         let mut data = request.data();
         while !data.is_empty() {
-            if self.is_direct(&data, *offset) {
-                return Ok(false);
-            }
             match step(&mut data, self.0.file.as_fd(), *offset) {
                 Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
                 Ok(count) => *offset += count as u64,
@@ -181,22 +214,22 @@ impl Image {
         Ok(true)
     }
 
-    /// Whether `data` is moved to or from `offset` past the page cache.
-    pub(super) fn is_direct(&self, data: &Segments, offset: u64) -> bool {
-        self.0.direct.as_ref().is_some_and(|direct| direct.suits(data, offset))
-    }
-
-    /// The file, and how it is opened past the page cache, if it is.
-    pub(super) fn files(&self) -> (&File, Option<&File>) {
-        (&self.0.file, self.0.direct.as_ref().map(|direct| &direct.file))
-    }
-
-    /// By which descriptor `data` is moved to or from `offset`.
-    fn file_for(&self, data: &Segments, offset: u64) -> &File {
+    /// Whether `data` is moved to or from `offset` past the page cache: `None` when it is not aligned for that.
+    pub(super) fn is_direct(&self, data: &Segments, offset: u64) -> Option<bool> {
         match &self.0.direct {
-            Some(direct) if direct.suits(data, offset) => &direct.file,
-            _ => &self.0.file,
+            None => Some(false),
+            Some(direct) => direct.suits(data, offset).then_some(true),
         }
+    }
+
+    /// The file for flushes and places,
+    pub(super) fn file(&self) -> &File {
+        &self.0.file
+    }
+
+    /// and the one for data.
+    pub(super) fn data_file(&self) -> &File {
+        self.0.direct.as_ref().map_or(&self.0.file, |direct| &direct.file)
     }
 }
 
