@@ -32,6 +32,14 @@ impl<B, H: Handler> Station<B, H> {
         }
     }
 
+    /// The host end, if it is parked: for a device that is made into another.
+    pub fn into_parked(self) -> Option<B> {
+        match self {
+            Self::Parked(host_end) => Some(host_end),
+            Self::Running(_) | Self::Moving => None,
+        }
+    }
+
     /// Makes a handler of the parked host end and runs it on a thread called `name`. `park` takes the
     /// host end back out of the handler when the host has no thread for it.
     pub fn start(
@@ -106,6 +114,6 @@ mod tests {
         assert!(station.parked().is_none() && station.parked_mut().is_none(), "it runs");
         assert_eq!(station.stop(|h| (h.0, 7)), Some(7));
         assert_eq!(station.parked().map(String::as_str), Some("tap"));
-        assert!(matches!(station, Station::Parked(ref s) if s == "tap"));
+        assert_eq!(station.into_parked().as_deref(), Some("tap"));
     }
 }

@@ -68,19 +68,12 @@ impl<E: HostEnd> Workers<E> {
 
     /// The host ends that are parked: all, unless the card runs.
     pub(crate) fn parked(&mut self) -> impl Iterator<Item = &mut E> {
-        self.pairs.iter_mut().filter_map(|pair| match pair {
-            Station::Parked(end) => Some(end),
-            Station::Running(_) | Station::Moving => None,
-        })
+        self.pairs.iter_mut().filter_map(Station::parked_mut)
     }
 
     /// Takes them out, for good.
     pub(crate) fn take_parked(&mut self) -> Vec<E> {
-        let parked = self.pairs.drain(..).filter_map(|pair| match pair {
-            Station::Parked(end) => Some(end),
-            Station::Running(_) | Station::Moving => None,
-        });
-        parked.collect()
+        self.pairs.drain(..).filter_map(Station::into_parked).collect()
     }
 
     /// Starts a worker for each pair, and one for the control queue. The card's own address is `mac`.
