@@ -120,17 +120,21 @@ impl<B: NetBackend> KernelHandler<B> {
         let Self { end: InKernel { backend, vhost }, places, seat, card, .. } = self;
         seat.obey(|settings| {
             let active = seat.pair() < settings.pairs;
-            if !active || !card.link.is_up() {
+            if !card.link.is_up() {
                 connect(vhost, places, None)?;
                 return card.link.unless_lost(|| backend.set_active(active));
             }
             let header_len = NetHeader::len(card.features);
             let tally = card.counters.tally(seat.pair());
+            // A pair that the driver has left receives nothing, but what it had for sending goes: Linux's TCP
+            // waits for that, and its connection sends no more (`skb_still_in_host_queue`).
+            let idle = usize::from(!active);
             card.link.unless_lost(|| {
-                backend.set_active(true)?;
+                connect(vhost, &places[..idle], None)?;
+                backend.set_active(active)?;
                 backend.set_guest_offloads(settings.offloads)?;
-                connect(vhost, places, Some(backend.lend(header_len)?))?;
-                for (place, effort) in places.iter().zip(tally.efforts()) {
+                connect(vhost, &places[idle..], Some(backend.lend(header_len)?))?;
+                for (place, effort) in places.iter().zip(tally.efforts()).skip(idle) {
                     if matches!(place, Place::Known(queue) if queue.is_alive()) {
                         effort.own_kicks.add(1);
                     }
