@@ -84,7 +84,7 @@ impl<B: NetBackend> HostEnd for InKernel<B> {
         }
         for place in &mut places {
             // What it said last, which the worker has not heard.
-            place.relay(&end.vhost);
+            place.relay(&end.vhost, || is_lost(&mut end.backend, &card));
         }
         // Frames for the next driver must not ask it for more than it can.
         let _ = end.backend.set_guest_offloads(Features(0));
@@ -97,11 +97,20 @@ impl<B: NetBackend> HostEnd for InKernel<B> {
 }
 
 impl Place {
-    fn relay(&mut self, vhost: &Vhost) {
+    fn relay(&mut self, vhost: &Vhost, is_lost: impl FnOnce() -> bool) {
         if let Self::Known(queue) = self {
-            queue.relay(vhost);
+            queue.relay(vhost, is_lost);
         }
     }
+}
+
+/// Whether the host end is gone, which nobody but itself says: the link goes down then.
+fn is_lost<B: NetBackend>(backend: &mut B, card: &Card) -> bool {
+    let asked = card.link.unless_lost(|| backend.lend(NetHeader::len(card.features)).map(drop));
+    if let Err(error) = asked {
+        tracing::warn!(%error, "the tap does not answer");
+    }
+    card.link.is_lost()
 }
 
 /// Has the kernel serve the queues through this tap, or, without one, serve them no more: all that it lets go
@@ -167,8 +176,9 @@ impl<B: NetBackend> Handler for KernelHandler<B> {
         match token {
             NEWS => self.obey(),
             _ => {
-                if let Some(place) = self.places.get_mut((token - QUEUE) as usize) {
-                    place.relay(&self.end.vhost);
+                let Self { end: InKernel { backend, vhost }, places, card, .. } = self;
+                if let Some(place) = places.get_mut((token - QUEUE) as usize) {
+                    place.relay(vhost, || is_lost(backend, card));
                 }
             }
         }

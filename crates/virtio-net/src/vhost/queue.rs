@@ -101,12 +101,13 @@ impl KernelQueue {
         all.map(move |event| Source::readable(event, token))
     }
 
-    /// Passes on what the kernel has said. A queue that it finds broken is told of once, and served no more.
-    pub(crate) fn relay(&mut self, vhost: &Vhost) {
+    /// Passes on what the kernel has said. A queue that it finds broken is told of once, and served no more,
+    /// unless it only could not go on because the host end `is_lost`.
+    pub(crate) fn relay(&mut self, vhost: &Vhost, is_lost: impl FnOnce() -> bool) {
         if self.call.as_ref().is_some_and(|call| call.read().is_ok()) {
             self.queue.interrupt.trigger();
         }
-        if self.broken.read().is_ok() && !self.dead {
+        if self.broken.read().is_ok() && !self.dead && !is_lost() {
             self.dead = true;
             if let Err(error) = self.connect(vhost, None) {
                 tracing::warn!(%error, "vhost-net does not let go of a broken queue");
