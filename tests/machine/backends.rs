@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use crate::under_traffic::{reload, times};
 use crate::vm::{ARM64, ARMV7, Vm, arg};
 
 /// The types of a pcapng file's blocks (draft-ietf-opsawg-pcapng §3.1).
@@ -31,6 +32,13 @@ fn two_vms_of_both_widths_talk_through_a_socket_and_what_they_say_is_written_dow
     vms[0].ask_until("cat /sys/class/net/eth0/carrier", "1");
     vms[1].run("ping -q -c 3 -s 1400 10.80.0.1");
     vms[0].run("ping -q -c 3 10.80.0.2");
+    // One's driver goes and comes back, while the other asks and asks.
+    vms[0].run("{ ping -q -A -c 1000000 10.80.0.2 >/dev/null & } 2>/dev/null");
+    for _ in 0..times() {
+        reload(&mut vms[1], "ip addr add 10.80.0.2/24 dev eth0 && ip link set eth0 up");
+        vms[1].run("ping -q -c 1 10.80.0.1");
+    }
+    vms[0].run("killall ping || true");
     let [mut first, second] = vms;
     // Requests and answers of six pings.
     let are_there = |arch: &str| {

@@ -1,7 +1,7 @@
 //! What ethtool(8) does, for guests that have none: this very program, which a 64-bit guest gets on a disk, and runs
 //! one of its tests.
 
-use crate::sockios::{set_pairs, set_tso};
+use crate::sockios::{set_feature, set_pairs};
 use crate::vm::arg;
 
 /// How the guest's shell tells what to do.
@@ -17,7 +17,8 @@ pub(crate) fn disk(folder: &tempfile::TempDir) -> String {
     arg(path)
 }
 
-/// The guest's command that sets `what` of eth0 to `value`, when `program` is where it has copied the disk.
+/// The guest's command that sets `what` of eth0 to `value`, the number of `channels` or a feature as `ethtool -k`
+/// calls it, when `program` is where it has copied the disk.
 pub(crate) fn command(program: &str, what: &str, value: usize) -> String {
     format!("{WISH}='{what} {value}' {program} --ignored --exact ethtool::in_a_guest")
 }
@@ -29,8 +30,7 @@ fn in_a_guest() {
     let (what, value) = wish.split_once(' ').expect("what, and to which value");
     let value = value.parse().expect("a number");
     match what {
-        "tso" => set_tso("eth0", value != 0).unwrap(),
         "channels" => set_pairs("eth0", value).unwrap(),
-        _ => panic!("there are tso and channels, and no {what}"),
+        feature => set_feature("eth0", feature, value != 0).unwrap(),
     }
 }

@@ -9,15 +9,40 @@ use nix::libc;
 
 /// `linux/sockios.h`, `linux/ethtool.h`.
 const SIOCETHTOOL: libc::Ioctl = 0x8946 as libc::Ioctl;
-const SET_TSO: u32 = 0x1f;
+const GET_STRINGS: u32 = 0x1b;
+const SET_FEATURES: u32 = 0x3b;
 const GET_CHANNELS: u32 = 0x3c;
 const SET_CHANNELS: u32 = 0x3d;
 /// Place of the number of pairs in `struct ethtool_channels`.
 const COMBINED: usize = 8;
+/// The strings that are the names of features.
+const FEATURES: u32 = 4;
+/// How many words of one bit each there are for them, and words of a string.
+const FEATURE_WORDS: usize = 2;
+const STRING: usize = 8;
 
-/// Whether the kernel leaves segmentation of what it sends by TCP to `interface`.
-pub(crate) fn set_tso(interface: &str, on: bool) -> io::Result<()> {
-    ethtool(interface, &mut [SET_TSO, on.into()])
+/// Turns a feature of `interface` on or off that `ethtool -k` calls so. What Linux will not have so is an error.
+pub(crate) fn set_feature(interface: &str, name: &str, on: bool) -> io::Result<()> {
+    let at = features(interface)?.iter().position(|feature| feature == name);
+    let at = at.ok_or_else(|| io::Error::other(format!("Linux has no {name}")))?;
+    let mut request = [0; 2 + 2 * FEATURE_WORDS];
+    (request[0], request[1]) = (SET_FEATURES, FEATURE_WORDS as u32);
+    // Of each word which bits are to be changed, and to what.
+    let (word, bit) = (2 + at / 32 * 2, 1 << (at % 32));
+    (request[word], request[word + 1]) = (bit, if on { bit } else { 0 });
+    ethtool(interface, &mut request)
+}
+
+/// Names of all features, by their bits.
+fn features(interface: &str) -> io::Result<Vec<String>> {
+    let mut strings = [0; 3 + FEATURE_WORDS * 32 * STRING];
+    (strings[0], strings[1]) = (GET_STRINGS, FEATURES);
+    ethtool(interface, &mut strings)?;
+    let name = |words: &[u32]| {
+        let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_ne_bytes()).collect();
+        String::from_utf8_lossy(&bytes).trim_end_matches('\0').to_owned()
+    };
+    Ok(strings[3..].chunks(STRING).map(name).collect())
 }
 
 /// How many pairs of queues `interface` uses.
@@ -43,5 +68,9 @@ fn ethtool(interface: &str, words: &mut [u32]) -> io::Result<()> {
     request.ifr_ifru.ifru_data = words.as_mut_ptr().cast();
     // SAFETY: the request leads to a structure of the size that its first word stands for.
     let done = unsafe { libc::ioctl(socket.as_raw_fd(), SIOCETHTOOL, &raw mut request) };
-    if done < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    match done {
+        0 => Ok(()),
+        1.. => Err(io::Error::other("it is not as was asked")),
+        _ => Err(io::Error::last_os_error()),
+    }
 }

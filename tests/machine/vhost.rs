@@ -1,17 +1,12 @@
 //! vhost-net: the host's kernel serves the network card's queues.
 
-use std::fs;
-
 use crate::network::reaches_its_host_with;
+use crate::stalled::threads_called;
 use crate::vm::{ARM64, ARMV7, Vm, host};
 
-/// Linux calls the kernel's thread after the process that it works for.
+/// Linux calls the kernel's threads after the process that they work for.
 fn threads_of_vhost(vm: &Vm) -> usize {
-    let name = format!("vhost-{}", vm.pid());
-    let threads = fs::read_dir("/proc").unwrap().flatten();
-    threads
-        .filter(|p| fs::read_to_string(p.path().join("comm")).is_ok_and(|c| c.trim() == name))
-        .count()
+    threads_called(&format!("vhost-{}", vm.pid()), "/proc").len()
 }
 
 fn is_served_by_the_kernel(arch: &str, options: &str, tap: &str) {

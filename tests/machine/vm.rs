@@ -183,12 +183,20 @@ impl Drop for Vm {
 
 /// Waits for a child's end.
 pub(crate) fn wait(child: &mut Child) -> ExitStatus {
+    let mut status = None;
+    until("the example ends", || {
+        status = child.try_wait().unwrap();
+        status.is_some()
+    });
+    status.expect("it has ended")
+}
+
+/// Waits for what nothing but looking tells.
+#[track_caller]
+pub(crate) fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     let deadline = Instant::now() + DEADLINE;
-    loop {
-        if let Some(status) = child.try_wait().unwrap() {
-            return status;
-        }
-        assert!(Instant::now() < deadline, "the example does not end");
+    while !is_so() {
+        assert!(Instant::now() < deadline, "it does not come to that {what}");
         std::thread::yield_now();
         std::thread::park_timeout(Duration::from_millis(20));
     }
