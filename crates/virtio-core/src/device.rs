@@ -2,7 +2,7 @@
 
 use std::io;
 
-use cubie_virtq::{Features, QueueError, QueueResources, QueueState, Virtqueue};
+use cubie_virtq::{Features, Inflight, QueueError, QueueResources, QueueState, Virtqueue};
 
 use crate::{Config, RestoreError, SharedMemory};
 
@@ -46,12 +46,13 @@ pub enum StartError {
 pub struct Queues {
     ready: Vec<QueueResources>,
     in_reset: Vec<QueueResources>,
+    inflight: Vec<(u16, Inflight)>,
 }
 
 impl Queues {
     /// Wraps what a transport has collected.
     pub fn new(ready: Vec<QueueResources>) -> Self {
-        Self { ready, in_reset: vec![] }
+        Self { ready, ..Self::default() }
     }
 
     /// Adds the queues that the driver has reset, each by itself, since it started the device (VIRTIO 1.4
@@ -61,11 +62,24 @@ impl Queues {
         Self { in_reset, ..self }
     }
 
+    /// Has these queues, by their indexes, note what is in flight, and take first what was: see
+    /// [`Virtqueue::tracked`].
+    #[must_use]
+    pub fn with_inflight(self, inflight: Vec<(u16, Inflight)>) -> Self {
+        Self { inflight, ..self }
+    }
+
     /// Makes the queue `index`, which the device needs. One that is in reset, or broken, is
     /// [idle](Virtqueue::idle), until the device is started with it again.
     pub fn take(&mut self, index: u16) -> Result<Virtqueue, StartError> {
         if let Some(resources) = self.take_resources(index) {
-            return Virtqueue::new(resources).map_err(|source| StartError::Queue { index, source });
+            let queue = Virtqueue::new(resources);
+            let queue = queue.map_err(|source| StartError::Queue { index, source })?;
+            let at = self.inflight.iter().position(|(tracked, _)| *tracked == index);
+            return Ok(match at.map(|at| self.inflight.swap_remove(at)) {
+                Some((_, inflight)) => queue.tracked(inflight),
+                None => queue,
+            });
         }
         let resources = take(&mut self.in_reset, index).ok_or(StartError::MissingQueue(index))?;
         Ok(Virtqueue::idle(resources)?)

@@ -91,7 +91,7 @@ mod worker;
 
 pub use clock::{Clock, HostClock, Timer};
 pub use config::Config;
-pub use cubie_virtq::{Features, OnFault, QueueResources, QueueState, Virtqueue};
+pub use cubie_virtq::{Features, Inflight, OnFault, QueueResources, QueueState, Virtqueue};
 pub use device::{DeviceId, Queues, StartError, VirtioDevice};
 pub use handler::{Handler, Idle, Source};
 pub use mmio::{

@@ -76,6 +76,7 @@
 //! 5. A driver that wants fewer interrupts has them wait for more to tell: [`Virtqueue::hold_interrupts`].
 //!    Likewise a device that looks at its ring by itself for a while does without kicks:
 //!    [`Virtqueue::want_kicks`].
+//!    One whose process may be killed notes what is in flight where its successor finds it: [`Virtqueue::tracked`].
 //! 6. [`Virtqueue::remap`] when the guest's memory map changes.
 //! 7. [`Virtqueue::state`] when nothing is in flight, and the value is dropped.
 //!
@@ -137,6 +138,7 @@ pub mod driver;
 mod error;
 mod hold;
 mod in_order;
+mod inflight;
 mod memory;
 mod packed;
 mod packet;
@@ -155,6 +157,7 @@ mod walk;
 
 pub use chain::Chain;
 pub use error::QueueError;
+pub use inflight::Inflight;
 pub use params::{Features, OnFault, QueueParams, QueueResources};
 pub use queue::{Drained, Serve, Virtqueue};
 pub use room::Room;

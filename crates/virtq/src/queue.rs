@@ -14,7 +14,9 @@ use crate::chains::{Batch, Chains};
 use crate::hold::Hold;
 use crate::memory::Translator;
 use crate::ring::{Ring, either};
-use crate::{Features, OnFault, QueueError, QueueParams, QueueResources, QueueState, Signals};
+use crate::{
+    Features, Inflight, OnFault, QueueError, QueueParams, QueueResources, QueueState, Signals,
+};
 
 /// Batches that one [`Virtqueue::drain`] serves before it lets other events in: a driver that never
 /// stops must not keep its device from being stopped.
@@ -109,6 +111,19 @@ impl Virtqueue {
         let state = QueueState::fresh(resources.features);
         let queue = Self::new(QueueResources { params: IDLE, state, memory, ..resources });
         Ok(Self { idle: true, ..queue.map_err(io::Error::other)? })
+    }
+
+    /// Notes what is in flight in `inflight`, and takes first what was when the last queue with these notes ended,
+    /// also with its process; where `state` said that the queue had got to counts for nothing. Before anything is
+    /// taken. Of no effect on packed rings, nor with IN_ORDER, where one used entry stands for several chains.
+    #[must_use]
+    pub fn tracked(mut self, inflight: Inflight) -> Self {
+        if let Ring::Split(ring) = &mut self.ring
+            && !self.features.has(Features::IN_ORDER)
+        {
+            ring.track(inflight);
+        }
+        self
     }
 
     /// The driver's notifications arrive here; it need not be read when polled edge triggered.

@@ -10,7 +10,7 @@ use crate::chain::Body;
 use crate::memory::{Part, Table, Translator, Window};
 use crate::ring::{AnyRing, Taken, needs_event};
 use crate::walk::{DESC_SIZE, Descriptor, Walk};
-use crate::{Features, QueueError, QueueParams, QueueState};
+use crate::{Features, Inflight, QueueError, QueueParams, QueueState};
 
 pub(crate) const USED_SIZE: usize = 8;
 /// Both rings begin with flags (2 bytes), index (2 bytes); entries follow.
@@ -33,6 +33,8 @@ pub(crate) struct SplitRing {
     next_used: Index,
     /// `next_used` when the driver was last considered for an interrupt.
     signalled: Index,
+    /// Where it is noted what is in flight, if somebody wants to know.
+    inflight: Option<Box<Inflight>>,
 }
 
 /// A free-running index of 16 bits, kept in 32: compilers like to load 32 where there are 16, and such a
@@ -56,6 +58,9 @@ impl AnyRing for SplitRing {
     /// The index of its first descriptor.
     #[inline]
     fn peek(&mut self) -> Result<Option<u64>, QueueError> {
+        if let Some(head) = self.inflight.as_ref().and_then(|inflight| inflight.peek()) {
+            return Ok(Some(head.into()));
+        }
         if self.next_avail == self.seen_avail && !self.look()? {
             return Ok(None);
         }
@@ -73,11 +78,20 @@ impl AnyRing for SplitRing {
         let id = next as u16;
         let descriptors = self.walk(id, Walk::new(self.size(), memory, body))?;
         self.next_avail = Index::at(self.next_avail.get().wrapping_add(1));
+        if let Some(inflight) = &mut self.inflight
+            && inflight.take(id)
+        {
+            // It stands before the place where the ring was looked at.
+            self.seen_avail = self.next_avail;
+        }
         Ok(Taken { id, entries: 1, descriptors })
     }
 
     fn unpop(&mut self, taken: Taken) {
         self.next_avail = Index::at(self.next_avail.get().wrapping_sub(taken.entries));
+        if let Some(inflight) = &mut self.inflight {
+            inflight.give_back(taken.id);
+        }
     }
 
     #[inline]
@@ -85,6 +99,9 @@ impl AnyRing for SplitRing {
         let slot = ENTRIES + USED_SIZE * (usize::from(self.next_used.get()) & self.mask);
         self.used.store32(slot, u32::from(taken.id));
         self.used.store32(slot + 4, written);
+        if let Some(inflight) = &mut self.inflight {
+            inflight.push(taken.id);
+        }
         self.next_used = Index::at(self.next_used.get().wrapping_add(taken.entries));
     }
 }
@@ -112,7 +129,18 @@ impl SplitRing {
             seen_avail: Index::at(state.next_avail),
             next_used: Index::at(state.next_used),
             signalled: Index::at(state.next_used),
+            inflight: None,
         })
+    }
+
+    /// From now on notes what is in flight, and takes first what was according to the notes.
+    pub(crate) fn track(&mut self, mut inflight: Inflight) {
+        let used = self.used.load16(INDEX, Ordering::Acquire);
+        inflight.resume(used);
+        (self.next_used, self.signalled) = (Index::at(used), Index::at(used));
+        // All that was taken is either used or will be taken again.
+        (self.next_avail, self.seen_avail) = (Index::at(used), Index::at(used));
+        self.inflight = Some(Box::new(inflight));
     }
 
     pub(crate) fn remap(
@@ -187,6 +215,9 @@ impl SplitRing {
     #[inline]
     pub(crate) fn publish(&mut self) {
         self.used.store16(INDEX, self.next_used.get(), Ordering::Release);
+        if let Some(inflight) = &mut self.inflight {
+            inflight.publish(self.next_used.get());
+        }
     }
 
     #[inline]

@@ -6,6 +6,7 @@ mod exhaustive;
 mod hand;
 mod held;
 mod idle;
+mod in_flight;
 mod in_order;
 mod kicks;
 mod packed;
