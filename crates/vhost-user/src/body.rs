@@ -5,8 +5,9 @@ use std::os::fd::OwnedFd;
 
 use rustix::fs::{FileType, fstat};
 use vhost::vhost_user::message::{
-    FrontendReq, VhostUserConfig, VhostUserMemory, VhostUserMemoryRegion, VhostUserMsgValidator,
-    VhostUserSingleMemoryRegion, VhostUserU64, VhostUserVringAddr, VhostUserVringState,
+    FrontendReq, VhostUserConfig, VhostUserInflight, VhostUserMemory, VhostUserMemoryRegion,
+    VhostUserMsgValidator, VhostUserSingleMemoryRegion, VhostUserU64, VhostUserVringAddr,
+    VhostUserVringState,
 };
 
 use crate::Dropped;
@@ -104,6 +105,17 @@ impl Body {
         } else {
             Err(self.wrong("not as many bytes as it says"))
         }
+    }
+
+    /// How large notes on what is in flight are, and where they lie in their file.
+    pub(crate) fn inflight(&self) -> Result<VhostUserInflight, Dropped> {
+        self.all()
+    }
+
+    /// The same, with the file.
+    pub(crate) fn inflight_file(&mut self) -> Result<(VhostUserInflight, File), Dropped> {
+        let file = File::from(self.one_file()?);
+        Ok((self.inflight()?, file))
     }
 
     /// A stream socket.

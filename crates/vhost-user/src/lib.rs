@@ -26,13 +26,17 @@
 //! # Life of a front-end
 //!
 //! 1. It connects, asks what is offered and says what of it it wants: the device's features, those of rings, and
-//!    those of the protocol: MQ, REPLY_ACK, BACKEND_REQ, CONFIG, RESET_DEVICE, CONFIGURE_MEM_SLOTS, STATUS.
+//!    those of the protocol: MQ, REPLY_ACK, BACKEND_REQ, CONFIG, INFLIGHT_SHMFD, RESET_DEVICE, CONFIGURE_MEM_SLOTS,
+//!    STATUS.
 //! 2. It shows the guest's memory (SET_MEM_TABLE, or ADD_MEM_REG and REM_MEM_REG, also while rings are served).
 //! 3. For each ring: its size, its parts (by the front-end's own addresses), how far it has got, and its eventfds. A
 //!    ring is on when it has a kick and is enabled; the device is started with the first that is.
 //! 4. The guest kicks the worker and the worker interrupts the guest, without a word on the socket.
 //! 5. GET_VRING_BASE stops a ring when nothing of it is in flight, and says where another start goes on.
 //! 6. RESET_DEVICE, or a status of 0, and all begins anew. It leaves, and the next one is served.
+//!
+//! When the daemon is killed instead, its successor gets the notes on what was in flight of split rings from the front-end,
+//! which has kept them, and carries that out first, in its order: [`Inflight`](cubie_virtio_core::Inflight).
 //!
 //! # Whose fault
 //!
@@ -46,9 +50,8 @@
 //!
 //! # What is not there
 //!
-//! Logging of what is written, which live migration takes; polling without a kick; in-flight tracking, so that what was in
-//! flight in a daemon that is killed is known to its successor for split rings that are served in order only (they go
-//! on where their used index is). A ring that is enabled and then disabled waits; nothing in it is thrown away.
+//! Logging of what is written, which live migration takes; polling without a kick; notes on what is in flight of packed
+//! rings. A ring that is enabled and then disabled waits; nothing in it is thrown away.
 //!
 //! # Why the crate `vhost`, and what of it
 //!
@@ -80,6 +83,7 @@ mod body;
 mod connection;
 mod dropped;
 mod event;
+mod inflight;
 mod listener;
 mod memory;
 mod request;

@@ -98,7 +98,7 @@ impl Mapped {
 }
 
 impl Place {
-    fn refused(&self, what: impl ToString) -> Dropped {
+    pub(crate) fn refused(&self, what: impl ToString) -> Dropped {
         Dropped::Memory { guest: self.guest, size: self.size, what: what.to_string() }
     }
 }

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::os::fd::OwnedFd;
 
 use vhost::vhost_user::VhostUserProtocolFeatures as Protocol;
-use vhost::vhost_user::message::{FrontendReq, VhostUserConfig};
+use vhost::vhost_user::message::{FrontendReq, VhostUserConfig, VhostUserInflight};
 
 use crate::Dropped;
 use crate::body::Body;
@@ -67,6 +67,10 @@ pub(crate) enum Request {
     SetConfig(VhostUserConfig, Vec<u8>),
     /// A socket on which the back-end may ask for something.
     SetChannel(OwnedFd),
+    /// New memory for notes on what is in flight.
+    GetInflight(VhostUserInflight),
+    /// The notes, as another process may have left them.
+    SetInflight(VhostUserInflight, File),
     Reset,
     GetStatus,
     SetStatus(u64),
@@ -99,6 +103,10 @@ impl Request {
             FrontendReq::GET_CONFIG => body.config().map(|(at, _)| Self::GetConfig(at)),
             FrontendReq::SET_CONFIG => body.config().map(|(at, to)| Self::SetConfig(at, to)),
             FrontendReq::SET_BACKEND_REQ_FD => body.channel().map(Self::SetChannel),
+            FrontendReq::GET_INFLIGHT_FD => body.inflight().map(Self::GetInflight),
+            FrontendReq::SET_INFLIGHT_FD => {
+                body.inflight_file().map(|(at, file)| Self::SetInflight(at, file))
+            }
             FrontendReq::RESET_DEVICE => body.empty(Self::Reset),
             FrontendReq::GET_STATUS => body.empty(Self::GetStatus),
             FrontendReq::SET_STATUS => body.number().map(Self::SetStatus),
@@ -138,6 +146,7 @@ fn belongs_to(request: FrontendReq) -> Protocol {
         FrontendReq::GET_CONFIG | FrontendReq::SET_CONFIG => Protocol::CONFIG,
         FrontendReq::SET_BACKEND_REQ_FD => Protocol::BACKEND_REQ,
         FrontendReq::RESET_DEVICE => Protocol::RESET_DEVICE,
+        FrontendReq::GET_INFLIGHT_FD | FrontendReq::SET_INFLIGHT_FD => Protocol::INFLIGHT_SHMFD,
         FrontendReq::GET_MAX_MEM_SLOTS | FrontendReq::ADD_MEM_REG | FrontendReq::REM_MEM_REG => {
             Protocol::CONFIGURE_MEM_SLOTS
         }

@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
-use cubie_virtio_core::{Features, QueueResources, Queues, StartError};
+use cubie_virtio_core::{Features, Inflight, QueueResources, Queues, StartError};
 use cubie_virtq::{OnFault, QueueParams};
 use cubie_vm_irq::Interrupt;
 
@@ -86,13 +86,21 @@ impl Session<'_> {
         if places.iter().all(Option::is_none) {
             return Ok(None);
         }
-        let (mut ready, mut idle) = (vec![], vec![]);
+        let (mut ready, mut idle, mut inflight) = (vec![], vec![], vec![]);
         for (index, params) in (0..).zip(places) {
+            if let Some(notes) = params.and_then(|params| self.notes_of(index, params)) {
+                inflight.push((index, notes));
+            }
             let queue = self.resources(index, params.unwrap_or_default())?;
             self.rings[usize::from(index)].served = params.is_some();
             if params.is_some() { ready.push(queue) } else { idle.push(queue) }
         }
-        Ok(Some(Queues::new(ready).with_reset(idle)))
+        Ok(Some(Queues::new(ready).with_reset(idle).with_inflight(inflight)))
+    }
+
+    /// Where it is noted what is in flight of a queue.
+    fn notes_of(&self, index: u16, params: QueueParams) -> Option<Inflight> {
+        self.notes.as_ref()?.queue(index, params.size)
     }
 
     fn resources(&self, index: u16, params: QueueParams) -> io::Result<QueueResources> {

@@ -114,6 +114,7 @@ fn answer(
     let acknowledges = need_reply && session.protocol.contains(Protocol::REPLY_ACK);
     let acknowledgement = match &answer {
         Ok(Answer::Bytes(bytes)) => return connection.reply(code, bytes, None),
+        Ok(Answer::File(bytes, file)) => return connection.reply(code, bytes, Some(file.as_fd())),
         Ok(Answer::Done) => 0u64,
         Err(_) => 1,
     };

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use cubie_virtio_core::{Features, VirtioDevice};
 use cubie_vm_irq::Interrupt;
-use vhost::vhost_user::message::{BackendReq, VhostUserVringState};
+use vhost::vhost_user::message::{BackendReq, VhostUserInflight, VhostUserVringState};
 use vhost::vhost_user::{VhostUserProtocolFeatures as Protocol, VhostUserVirtioFeatures};
 use vm_memory::ByteValued;
 use vmm_sys_util::eventfd::EventFd;
@@ -15,6 +15,7 @@ use vmm_sys_util::eventfd::EventFd;
 use crate::Dropped;
 use crate::connection::notice;
 use crate::event::eventfd;
+use crate::inflight::Notes;
 use crate::memory::{MOST_REGIONS, Memory};
 use crate::request::{Request, RingRequest};
 use crate::ring::Ring;
@@ -29,12 +30,14 @@ pub(crate) const PROTOCOL_FEATURES: Features =
 const MOST_ENTRIES: u32 = 1 << 15;
 
 /// What the front-end is answered.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) enum Answer {
     /// That it is done, if it wants to know.
     Done,
     /// What it has asked for.
     Bytes(Vec<u8>),
+    /// The same, with a file.
+    File(Vec<u8>, OwnedFd),
 }
 
 impl Answer {
@@ -55,6 +58,8 @@ pub(crate) struct Session<'d> {
     /// Where the front-end hears that the configuration has changed.
     channel: Option<UnixStream>,
     pub(crate) running: bool,
+    /// What is in flight is noted here, for the next daemon should this one be killed.
+    pub(crate) notes: Option<Notes>,
 }
 
 impl<'d> Session<'d> {
@@ -71,6 +76,7 @@ impl<'d> Session<'d> {
             status: Arc::new(Status::new(device.id())),
             channel: None,
             running: false,
+            notes: None,
             device,
         }
     }
@@ -80,6 +86,7 @@ impl<'d> Session<'d> {
         let all = Protocol::MQ
             | Protocol::REPLY_ACK
             | Protocol::BACKEND_REQ
+            | Protocol::INFLIGHT_SHMFD
             | Protocol::RESET_DEVICE
             | Protocol::CONFIGURE_MEM_SLOTS
             | Protocol::STATUS;
@@ -123,6 +130,11 @@ impl<'d> Session<'d> {
                 let channel = UnixStream::from(socket);
                 channel.set_nonblocking(true)?;
                 self.channel = Some(channel);
+            }
+            Request::GetInflight(wanted) => return self.create_notes(&wanted),
+            Request::SetInflight(given, file) => {
+                let notes = Notes::of(&given, file)?;
+                self.change(|session| session.notes = Some(notes))?;
             }
             Request::Reset => self.reset(),
             Request::GetStatus => return Ok(Answer::number(self.status.bits().into())),
@@ -190,6 +202,16 @@ impl<'d> Session<'d> {
         }
     }
 
+    /// Memory for notes. None of packed rings, of which nothing is noted.
+    fn create_notes(&self, wanted: &VhostUserInflight) -> Result<Answer, Dropped> {
+        if self.features.has(Features::PACKED) {
+            let none = VhostUserInflight { mmap_size: 0, mmap_offset: 0, ..*wanted };
+            return Ok(Answer::Bytes(inflight_bytes(&none)));
+        }
+        let (at, file) = Notes::create(wanted)?;
+        Ok(Answer::File(inflight_bytes(&at), file))
+    }
+
     fn set_status(&mut self, bits: u8) {
         match bits {
             0 => self.reset(),
@@ -202,6 +224,7 @@ impl<'d> Session<'d> {
         self.stop();
         self.rings.iter_mut().for_each(Ring::reset);
         self.status.reset();
+        self.notes = None;
     }
 
     /// Tells the front-end that the configuration has changed, if it wants to know.
@@ -213,6 +236,14 @@ impl<'d> Session<'d> {
         // found out elsewhere.
         let _ = channel.write_all(&message);
     }
+}
+
+/// As C has it, with padding.
+fn inflight_bytes(at: &VhostUserInflight) -> Vec<u8> {
+    let VhostUserInflight { mmap_size, mmap_offset, num_queues, queue_size } = *at;
+    let long = [mmap_size, mmap_offset].into_iter().flat_map(u64::to_ne_bytes);
+    let short = [num_queues, queue_size, 0, 0].into_iter().flat_map(u16::to_ne_bytes);
+    long.chain(short).collect()
 }
 
 /// The eventfd that the front-end has sent, or said that it does without.

@@ -42,6 +42,12 @@ fn padded(words: [u64; 4]) -> Vec<u8> {
     [&[0; 8], &region(words)[..]].concat()
 }
 
+/// Size and offset of notes on what is in flight, queues, and their entries.
+fn inflight(long: [u64; 2], short: [u16; 2]) -> Vec<u8> {
+    let short = short.into_iter().chain([0, 0]).flat_map(u16::to_ne_bytes);
+    long.into_iter().flat_map(u64::to_ne_bytes).chain(short).collect()
+}
+
 #[test]
 fn headers_that_cannot_be_are_told() {
     for (bytes, reason) in [
@@ -88,6 +94,7 @@ fn bodies_that_cannot_be_are_told() {
         (Req::SET_VRING_KICK, 0x200u64.to_ne_bytes().to_vec(), "a value that cannot be"),
         (Req::SET_VRING_KICK, 0x100u64.to_ne_bytes().to_vec(), "the kick of queue 0"),
         (Req::REM_MEM_REG, padded([0, 4096, 0, 0]), "there is no such region"),
+        (Req::GET_INFLIGHT_FD, vec![0; 24], "GET_INFLIGHT_FD: a value that cannot be"),
     ] {
         let told = told(request, &body, &[]);
         assert!(told.contains(reason), "{told} says {reason}");
@@ -128,6 +135,11 @@ fn wrong_files_are_told() {
         ),
         (Req::ADD_MEM_REG, padded([0, 8192, 0, 0]), vec![memory], "memory of 0x2000 bytes at 0x0"),
         (Req::ADD_MEM_REG, padded([0, 4096, 0, 1]), vec![memory], "memory of 0x1000 bytes at 0x0"),
+        (Req::SET_INFLIGHT_FD, inflight([4096, 0], [1, 16]), vec![], "SET_INFLIGHT_FD with 0 file"),
+        (Req::SET_INFLIGHT_FD, inflight([4096, 0], [1, 0x8000]), vec![memory], "too little for"),
+        (Req::SET_INFLIGHT_FD, inflight([8192, 0], [1, 16]), vec![memory], "file is shorter"),
+        (Req::SET_INFLIGHT_FD, inflight([4096, 0], [1, 16]), vec![event], "memory of 0x1000"),
+        (Req::SET_INFLIGHT_FD, inflight([4096, u64::MAX], [1, 16]), vec![memory], "too little"),
         (Req::ADD_MEM_REG, padded([0, 0, 0, 0]), vec![memory], "a value that cannot be"),
         (Req::ADD_MEM_REG, padded([u64::MAX, 4096, 0, 0]), vec![memory], "a value that cannot be"),
         (Req::ADD_MEM_REG, padded(page), vec![memory; 33], "more file descriptors"),

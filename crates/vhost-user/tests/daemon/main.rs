@@ -7,4 +7,5 @@ mod devices;
 mod disk;
 mod driver;
 mod guest;
+mod in_flight;
 mod wire;
