@@ -23,7 +23,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 ///
 ///   qemu-system-x86_64 -m 512M -object memory-backend-memfd,id=ram,size=512M,share=on
 ///     -machine q35,memory-backend=ram -chardev socket,id=c,path=PATH
-///     -device vhost-user-blk-pci,chardev=c,queue-size=256 …
+///     -device vhost-user-blk-pci,chardev=c,num-queues=1 …
 ///
 /// One VMM is served at a time, and the next one when it has left. SIGINT and SIGTERM end the daemon and remove the
 /// socket; one that a killed daemon has left is replaced. RUST_LOG=debug says more.
@@ -34,9 +34,13 @@ struct Cli {
     device: Device,
 }
 
+/// Buffers of payload a request: QEMU's queues have 128 descriptors unless it is told otherwise, two of which are
+/// the request's header and its status.
+const MOST_SEGMENTS: u32 = 126;
+
 #[derive(Debug, Subcommand)]
 enum Device {
-    /// A disk, of a raw image or a block device: -device vhost-user-blk-pci,chardev=c,queue-size=256
+    /// A disk, of a raw image or a block device: -device vhost-user-blk-pci,chardev=c,num-queues=1
     Blk {
         #[command(flatten)]
         socket: Socket,
@@ -63,7 +67,7 @@ enum Device {
     },
     /// A console, which is this terminal; Ctrl-A x quits
     ///
-    /// For front-ends that can show any device to their guest: in QEMU, vhost-user-device-pci since 8.2.
+    /// For front-ends that can show any device to their guest; what QEMU has for that depends on its version.
     Console {
         #[command(flatten)]
         socket: Socket,
@@ -104,7 +108,8 @@ fn run(device: Device) -> anyhow::Result<()> {
     match device {
         Device::Blk { socket, image, ro } => {
             let serial = Serial::of_file(&image);
-            serve(&socket, Blk::new(RawFile::open(&image, ro)?, serial), until_signal()?)
+            let disk = Blk::new(RawFile::open(&image, ro)?, serial).with_segments(MOST_SEGMENTS);
+            serve(&socket, disk, until_signal()?)
         }
         Device::Net { socket, tap: Some(name), .. } => {
             let tap = Tap::open(Some(&name))?;

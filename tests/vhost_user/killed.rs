@@ -59,10 +59,12 @@ impl Drop for Daemon {
     }
 }
 
-/// `cargo test` has built it beside this test.
+/// `cargo test` builds it beside this test, unless only this one is asked for.
 fn program() -> PathBuf {
     let test = std::env::current_exe().unwrap();
-    test.parent().unwrap().with_file_name("examples").join("vhost-user-device")
+    let program = test.parent().unwrap().with_file_name("examples").join("vhost-user-device");
+    assert!(program.exists(), "build it first: cargo build --example vhost-user-device");
+    program
 }
 
 fn wait_until(mut condition: impl FnMut() -> bool) {

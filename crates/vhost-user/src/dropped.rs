@@ -60,7 +60,7 @@ pub enum Dropped {
     /// A queue that the device does not have.
     #[error("the device has no queue {0}")]
     Queue(u32),
-    /// A queue larger than the device's.
+    /// A queue of a size that none has.
     #[error("queue {index} cannot have {size} entries")]
     Size {
         /// Which queue.

@@ -9,8 +9,8 @@ use vmm_sys_util::eventfd::EventFd;
 
 /// The eventfd that the front-end has sent; `None` if it is something else, such as a file or a pipe.
 ///
-/// It blocks nobody from now on, also at its other end, which shares this property: a front-end that lets
-/// its counter overflow would hold the device's thread for ever. (QEMU's storage daemon does the same.)
+/// It blocks nobody from now on, also at its other end, which shares this property, and could undo it: a front-end
+/// that does, and lets its counter overflow, holds the device's thread. (QEMU's storage daemon does the same.)
 pub(crate) fn eventfd(fd: OwnedFd) -> io::Result<Option<EventFd>> {
     // What is in no file system has no type. Of those, all that can be written to take 8 bytes at once or
     // refuse.

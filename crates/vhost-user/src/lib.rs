@@ -43,15 +43,18 @@
 //! * The *driver's*: a ring that it has broken is served no more, its error eventfd is written, and the status says
 //!   DEVICE_NEEDS_RESET. The log hears of it once a front-end. Other rings go on.
 //! * The *front-end's*: it is dropped with a reason, [`Dropped`], and the next one is served. A message is waited for
-//!   ten seconds once it has begun, and an answer as long to be taken; whatever an eventfd turns out to be, nobody
-//!   waits for it. What a front-end can do nevertheless is to cut its own memory short (`ftruncate`), which ends the
-//!   daemon by a signal: to share memory is to trust. QEMU seals its memfds against that.
+//!   ten seconds once it has begun, and an answer as long to be taken; an eventfd that is
+//!   none is refused, and ours is made not to wait. What a front-end can do nevertheless: cut its own memory short
+//!   (`ftruncate`), which ends the daemon by a signal (QEMU seals its memfds against that); share memory of a file
+//!   system that answers when it likes; or make an eventfd wait again and let it overflow. The last two hold the
+//!   daemon up for as long as it likes. To share memory is to trust: give each VMM a daemon of its own.
 //! * The *host's*: [`std::io::Error`].
 //!
 //! # What is not there
 //!
 //! Logging of what is written, which live migration takes; polling without a kick; notes on what is in flight of packed
-//! rings. A ring that is enabled and then disabled waits; nothing in it is thrown away.
+//! rings. A ring that is enabled and then disabled waits; nothing in it is thrown away, not even what a card was to
+//! send, which the specification wants. Cards have one pair of queues here: front-ends keep the control queue.
 //!
 //! # Why the crate `vhost`, and what of it
 //!

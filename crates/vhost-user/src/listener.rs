@@ -1,11 +1,14 @@
 //! Where front-ends find the daemon.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::fs::FileTypeExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
 
 /// A Unix socket that front-ends connect to. It is removed when this is dropped; what a killed daemon has left is
 /// replaced by the next one.
@@ -13,6 +16,8 @@ use std::path::{Path, PathBuf};
 pub struct Listener {
     socket: UnixListener,
     path: PathBuf,
+    /// Device and inode of the socket's name.
+    name: (u64, u64),
 }
 
 /// Why nobody can connect to a path.
@@ -48,6 +53,7 @@ impl Listener {
     pub fn bind(path: impl AsRef<Path>) -> Result<Self, ListenError> {
         let path = path.as_ref();
         let failed = |error| ListenError::of(path, error);
+        let _turn = turn(path);
         let socket = match UnixListener::bind(path) {
             Err(error) if error.kind() == ErrorKind::AddrInUse => {
                 clear(path)?;
@@ -56,7 +62,8 @@ impl Listener {
             result => result.map_err(failed)?,
         };
         socket.set_nonblocking(true).map_err(failed)?;
-        Ok(Self { socket, path: path.into() })
+        let name = name(path).map_err(failed)?;
+        Ok(Self { socket, path: path.into(), name })
     }
 
     /// Where it listens.
@@ -84,15 +91,34 @@ fn clear(path: &Path) -> Result<(), ListenError> {
     if !fs::symlink_metadata(path).map_err(failed)?.file_type().is_socket() {
         return Err(ListenError::NotASocket(path.into()));
     }
-    match UnixStream::connect(path) {
-        Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
-            fs::remove_file(path).map_err(failed)
-        }
+    match probe(path) {
+        Err(Errno::CONNREFUSED) => fs::remove_file(path).map_err(failed),
         // Somebody has removed it meanwhile.
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(failed(error)),
-        Ok(_) => Err(ListenError::InUse(path.into())),
+        Err(Errno::NOENT) => Ok(()),
+        // It has as many waiting as it takes.
+        Ok(()) | Err(Errno::AGAIN) => Err(ListenError::InUse(path.into())),
+        Err(error) => Err(failed(error.into())),
     }
+}
+
+/// Connects to the socket at `path`, if that takes no waiting.
+fn probe(path: &Path) -> rustix::io::Result<()> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    connect(&socket, &SocketAddrUnix::new(path)?)
+}
+
+fn name(path: &Path) -> io::Result<(u64, u64)> {
+    path.symlink_metadata().map(|there| (there.dev(), there.ino()))
+}
+
+/// As long as this is there, nobody else looks for an old socket in the same folder. Of no effect where the folder
+/// may not be read, or has no locks.
+fn turn(path: &Path) -> Option<File> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let folder = File::open(folder.unwrap_or(Path::new("."))).ok()?;
+    folder.lock().ok()?;
+    Some(folder)
 }
 
 impl ListenError {
@@ -116,8 +142,10 @@ impl AsFd for Listener {
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        // It may be gone already.
-        let _ = fs::remove_file(&self.path);
+        // Another daemon may have that name by now.
+        if name(&self.path).is_ok_and(|name| name == self.name) {
+            let _ = fs::remove_file(&self.path);
+        }
     }
 }
 
@@ -141,6 +169,17 @@ mod tests {
         assert!(listener.accept().unwrap().is_some());
         drop(listener);
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_socket_that_has_taken_ones_place_is_left_alone() {
+        let folder = folder();
+        let path = folder.path().join("socket");
+        let first = Listener::bind(&path).unwrap();
+        fs::remove_file(&path).unwrap();
+        let _second = Listener::bind(&path).unwrap();
+        drop(first);
+        assert!(path.exists());
     }
 
     #[test]

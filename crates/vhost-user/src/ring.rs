@@ -37,6 +37,9 @@ pub(crate) struct Ring {
     broken: Arc<AtomicBool>,
     /// The device serves it at the moment.
     pub(crate) served: bool,
+    /// Somebody may wait for an interrupt that was never sent: of a daemon that was killed between a used index and
+    /// its interrupt, or from before there was a call.
+    unheard: bool,
 }
 
 impl Ring {
@@ -52,6 +55,7 @@ impl Ring {
             enabled: false,
             broken: Arc::default(),
             served: false,
+            unheard: false,
         }
     }
 
@@ -64,6 +68,22 @@ impl Ring {
     /// It goes on from here when it starts.
     pub(crate) fn set_base(&mut self, base: u32) {
         self.progress = Some(Progress::Base(base));
+        self.unheard = true;
+    }
+
+    /// Whom its interrupts go to from now on.
+    pub(crate) fn set_call(&mut self, call: Option<Interrupt>) {
+        self.call = call;
+        self.unheard = true;
+    }
+
+    /// It is served from now on. An interrupt too many does no harm; with an event index, one too few would be the
+    /// last: the driver's event lies behind the used index then, and is never passed.
+    pub(crate) fn catch_up(&mut self) {
+        if let Some(call) = self.call.as_ref().filter(|_| self.served && self.unheard) {
+            call.trigger();
+            self.unheard = false;
+        }
     }
 
     /// The device has got so far.

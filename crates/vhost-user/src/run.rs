@@ -58,6 +58,7 @@ impl Session<'_> {
             match self.device.start(self.device_features(), queues) {
                 Ok(()) => {
                     self.running = true;
+                    self.rings.iter_mut().for_each(Ring::catch_up);
                     return Ok(());
                 }
                 // One ring less each time.

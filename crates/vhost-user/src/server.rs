@@ -6,13 +6,17 @@ use std::os::unix::net::UnixStream;
 
 use cubie_virtio_core::{Features, VirtioDevice};
 use cubie_vm_irq::{Interrupt, Trigger};
-use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use rustix::io::Errno;
 use vhost::vhost_user::VhostUserProtocolFeatures as Protocol;
 
 use crate::connection::{Connection, Message, Wake};
 use crate::request::Request;
 use crate::session::{Answer, Session};
 use crate::{Dropped, Listener};
+
+/// Before somebody is accepted for whom there was no descriptor.
+const MOMENT: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
 
 /// A device behind a vhost-user socket.
 ///
@@ -46,19 +50,38 @@ impl Server {
     /// # Errors
     /// When nobody can connect any more.
     pub fn run(&mut self, listener: &Listener, stop: impl AsFd) -> io::Result<()> {
+        let mut said = String::new();
         loop {
             let input = PollFlags::IN;
             let mut all = [PollFd::new(&stop, input), PollFd::new(listener, input)];
             match poll(&mut all, None) {
-                Err(rustix::io::Errno::INTR) => continue,
+                Err(Errno::INTR) => continue,
                 result => result?,
             };
             if !all[0].revents().is_empty() {
                 return Ok(());
             }
-            let Some(stream) = listener.accept()? else { continue };
-            if let Err(reason) = self.serve(stream, &stop) {
-                tracing::warn!(%reason, "a front-end was dropped");
+            let stream = match listener.accept() {
+                Ok(Some(stream)) => stream,
+                Ok(None) => continue,
+                Err(error) if is_want(&error) => {
+                    tracing::debug!(%error, "a front-end has to wait");
+                    pause(&stop)?;
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            let reason = self.serve(stream, &stop).err().map(|reason| reason.to_string());
+            match reason {
+                // Again and again the same: one that comes back whenever it is dropped.
+                Some(reason) if reason == said => {
+                    tracing::debug!(reason, "a front-end was dropped");
+                }
+                Some(reason) => {
+                    tracing::warn!(reason, "a front-end was dropped");
+                    said = reason;
+                }
+                None => said.clear(),
             }
         }
     }
@@ -78,6 +101,22 @@ impl Server {
         session.stop();
         self.device.config().connect(None);
         result
+    }
+}
+
+/// Whether the host lacks something now that it may have again soon.
+fn is_want(error: &io::Error) -> bool {
+    let errno = Errno::from_io_error(error);
+    errno.is_some_and(|errno| {
+        [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::NOBUFS].contains(&errno)
+    })
+}
+
+/// A moment, unless it is to stop.
+fn pause(stop: &impl AsFd) -> io::Result<()> {
+    match poll(&mut [PollFd::new(stop, PollFlags::IN)], Some(&MOMENT)) {
+        Err(Errno::INTR) | Ok(_) => Ok(()),
+        Err(error) => Err(error.into()),
     }
 }
 

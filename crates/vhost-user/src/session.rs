@@ -1,12 +1,12 @@
 //! One front-end, from its first message to its last.
 
-use std::io::Write;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
-use cubie_virtio_core::{Features, VirtioDevice};
+use cubie_virtio_core::{DeviceId, Features, VirtioDevice};
 use cubie_vm_irq::Interrupt;
+use rustix::net::{SendFlags, send};
 use vhost::vhost_user::message::{BackendReq, VhostUserInflight, VhostUserVringState};
 use vhost::vhost_user::{VhostUserProtocolFeatures as Protocol, VhostUserVirtioFeatures};
 use vm_memory::ByteValued;
@@ -24,6 +24,9 @@ use crate::status::Status;
 /// The front-end asks for what vhost-user has beyond the kernel's vhost; also enables rings one by one.
 pub(crate) const PROTOCOL_FEATURES: Features =
     Features(VhostUserVirtioFeatures::PROTOCOL_FEATURES.bits());
+
+/// VIRTIO_NET_F_MQ (VIRTIO 1.4 §5.1.3).
+const NET_F_MQ: Features = Features::bit(22);
 
 /// As many entries as any ring can have (VIRTIO 1.4 §2.7, §2.8): a front-end does not ask what the device's
 /// own are, and the rings do not care.
@@ -65,7 +68,11 @@ pub(crate) struct Session<'d> {
 impl<'d> Session<'d> {
     pub(crate) fn new(device: &'d mut dyn VirtioDevice, rings: Features) -> Self {
         let rings = rings.and(device.rings());
-        let offered = device.features().with(rings).with(Features::VERSION_1);
+        let mut offered = device.features().with(rings).with(Features::VERSION_1);
+        if device.id() == DeviceId::NET {
+            // Front-ends keep the control queue: how many pairs the driver wants would never be heard of here.
+            offered = Features(offered.0 & !NET_F_MQ.0);
+        }
         let rings = device.queue_sizes().iter().map(|most| Ring::new(*most)).collect();
         Self {
             offered: offered.with(PROTOCOL_FEATURES),
@@ -127,9 +134,7 @@ impl<'d> Session<'d> {
             }
             Request::SetConfig(at, bytes) => self.write_config(at.offset as usize, &bytes),
             Request::SetChannel(socket) => {
-                let channel = UnixStream::from(socket);
-                channel.set_nonblocking(true)?;
-                self.channel = Some(channel);
+                self.channel = Some(UnixStream::from(socket));
             }
             Request::GetInflight(wanted) => return self.create_notes(&wanted),
             Request::SetInflight(given, file) => {
@@ -166,7 +171,7 @@ impl<'d> Session<'d> {
             }
             RingRequest::SetCall(fd) => {
                 let call = event("call", index, fd)?.map(Interrupt::new);
-                Box::new(move |ring| ring.call = call)
+                Box::new(move |ring| ring.set_call(call))
             }
             RingRequest::SetError(fd) => {
                 let error = event("error", index, fd)?.map(Interrupt::new);
@@ -230,11 +235,12 @@ impl<'d> Session<'d> {
     /// Tells the front-end that the configuration has changed, if it wants to know.
     pub(crate) fn tell_config(&mut self) {
         let wanted = self.protocol.contains(Protocol::CONFIG | Protocol::BACKEND_REQ);
-        let Some(mut channel) = self.channel.as_ref().filter(|_| wanted) else { return };
+        let Some(channel) = self.channel.as_ref().filter(|_| wanted) else { return };
         let message = notice(BackendReq::CONFIG_CHANGE_MSG.into());
         // One that has not read the notes before it will look anyway when it does; one that has left will be
-        // found out elsewhere.
-        let _ = channel.write_all(&message);
+        // found out elsewhere. The flags say it each time: that the socket does not block is for its other end to
+        // undo.
+        let _ = send(channel, &message, SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
     }
 }
 

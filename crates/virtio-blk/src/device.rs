@@ -11,7 +11,7 @@ use crate::complaints::Complaints;
 use crate::handler::Common;
 use crate::protocol::{
     F_BLK_SIZE, F_CONFIG_WCE, F_DISCARD, F_FLUSH, F_MQ, F_RO, F_SEG_MAX, F_SIZE_MAX, F_TOPOLOGY,
-    F_WRITE_ZEROES, Face, WRITEBACK, config_space,
+    F_WRITE_ZEROES, Face, SEGMENTS, WRITEBACK, config_space,
 };
 use crate::terms::Terms;
 use crate::throttle::Throttle;
@@ -107,6 +107,17 @@ impl<B: BlockBackend> Blk<B> {
     #[must_use]
     pub fn with_writeback(self, writeback: bool) -> Self {
         self.set_writeback(writeback);
+        self
+    }
+
+    /// The same disk, whose requests have at most so many buffers of payload instead of 254: where somebody else
+    /// decides how large the queues are, the driver would make chains of this length for them all the same.
+    #[must_use]
+    pub fn with_segments(self, most: u32) -> Self {
+        let most = most.clamp(1, SEG_MAX);
+        self.config.update(|config| {
+            config[SEGMENTS..SEGMENTS + 4].copy_from_slice(&most.to_le_bytes());
+        });
         self
     }
 

@@ -12,7 +12,7 @@ use virtio_bindings::virtio_blk::{
     VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP, virtio_blk_discard_write_zeroes, virtio_blk_outhdr,
 };
 
-pub(crate) use config::{Face, WRITEBACK, capacity, config_space};
+pub(crate) use config::{Face, SEGMENTS, WRITEBACK, capacity, config_space};
 
 // Features (VIRTIO 1.4 §5.2.3).
 pub(crate) const F_SIZE_MAX: Features = Features::bit(VIRTIO_BLK_F_SIZE_MAX);

@@ -13,6 +13,8 @@ const SIZE: usize = offset_of!(virtio_blk_config, max_secure_erase_sectors);
 /// Where the driver reads and writes whether writes may be kept in a cache. The bindings call the field by
 /// its older name.
 pub(crate) const WRITEBACK: usize = offset_of!(virtio_blk_config, wce);
+/// Where the most buffers of payload a request are said.
+pub(crate) const SEGMENTS: usize = offset_of!(virtio_blk_config, seg_max);
 
 /// Bytes that a driver should put into one buffer. Longer ones are served all the same.
 const SIZE_MAX: u32 = 1 << 20;
@@ -36,7 +38,7 @@ pub(crate) fn config_space(face: &Face) -> [u8; SIZE] {
     let mut put = |at: usize, field: &[u8]| bytes[at..at + field.len()].copy_from_slice(field);
     put(offset_of!(virtio_blk_config, capacity), &capacity(face.size));
     put(offset_of!(virtio_blk_config, size_max), &SIZE_MAX.to_le_bytes());
-    put(offset_of!(virtio_blk_config, seg_max), &face.seg_max.to_le_bytes());
+    put(SEGMENTS, &face.seg_max.to_le_bytes());
     put(offset_of!(virtio_blk_config, blk_size), &(SECTOR_SIZE as u32).to_le_bytes());
     // Blocks of this part are those of `blk_size`.
     let Topology { physical, best } = face.topology;
