@@ -83,6 +83,8 @@ fn qemus_guest_works_with_our_disk_card_and_entropy_over_split_and_packed_rings(
     let (mut disk, written) = (pattern(DISK, 1), pattern(WRITTEN, 2));
     fs::write(&image, &disk).unwrap();
     let blk = Blk::new(RawFile::open(&image, false).unwrap(), "vhost-user".parse().unwrap());
+    // As QEMU's queues are by default.
+    let blk = blk.with_segments(126);
     let net = Net::new(UserNet::new(&Config::default()).unwrap(), Mac::made_from("a PC's"));
     let daemons = [
         serve(folder, "blk", blk, &stop),
@@ -94,7 +96,7 @@ fn qemus_guest_works_with_our_disk_card_and_entropy_over_split_and_packed_rings(
     for (ring, packed) in [("", '0'), (",packed=on", '1')] {
         // QEMU 7.2 ends itself when it has no KVM and a vhost-user card has MSI-X.
         let devices = format!(
-            "-chardev socket,id=b,path=blk -device vhost-user-blk-pci,chardev=b,queue-size=256{ring} \
+            "-chardev socket,id=b,path=blk -device vhost-user-blk-pci,chardev=b,num-queues=1{ring} \
              -chardev socket,id=n,path=net -netdev vhost-user,id=n,chardev=n \
              -device virtio-net-pci,netdev=n,vectors=0,romfile={ring} \
              -chardev socket,id=r,path=rng -device vhost-user-rng-pci,chardev=r{ring}"

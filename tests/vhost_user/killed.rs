@@ -86,7 +86,7 @@ fn a_daemon_that_is_killed_twice_loses_no_request() {
     let written: Vec<u8> = (0..BLOCK * 64).map(|n| (n / BLOCK + n % 251) as u8 | 1).collect();
     let mut daemon = Daemon::start(folder);
     let devices = "-chardev socket,id=b,path=blk,reconnect=1 \
-                   -device vhost-user-blk-pci,chardev=b,queue-size=256";
+                   -device vhost-user-blk-pci,chardev=b,num-queues=1";
     let pc = Pc::start(folder, devices, CHECKS, &[("written", &written)]);
     let image = fs::File::open(folder.join("disk.img")).unwrap();
     let done = || {
