@@ -21,7 +21,8 @@
 //! * `registers`: the register file under two vCPUs;
 //! * `block`, `net`, `console`, `rng`: whole devices, each beside a model of it (`devices`);
 //! * `loader`: kernel files, `fdt`: device trees;
-//! * `user_net`: a network without privileges, between a guest and a world outside.
+//! * `user_net`: a network without privileges, between a guest and a world outside;
+//! * `vhost_user`: a daemon whose front-end says anything.
 #![forbid(unsafe_code)]
 
 mod devices;
@@ -36,6 +37,7 @@ mod registers;
 mod script;
 mod serve;
 mod user_net;
+mod vhost_user;
 
 pub use devices::{block, console, net, rng};
 pub use fdt::play as fdt;
@@ -44,6 +46,7 @@ pub use machine::Outcome;
 pub use registers::play as registers;
 pub use script::Script;
 pub use user_net::play as user_net;
+pub use vhost_user::play as vhost_user;
 
 use arbitrary::{Arbitrary, Unstructured};
 use cubie_virtq::Features;
@@ -52,7 +55,7 @@ use cubie_virtq::Features;
 pub type Target = fn(&[u8]) -> Option<String>;
 
 /// The targets by their names.
-pub const TARGETS: [(&str, Target); 12] = [
+pub const TARGETS: [(&str, Target); 13] = [
     ("split", |bytes| named(bytes, split)),
     ("indirect", |bytes| named(bytes, indirect)),
     ("packed", |bytes| named(bytes, packed)),
@@ -65,6 +68,7 @@ pub const TARGETS: [(&str, Target); 12] = [
     ("loader", loader),
     ("fdt", fdt),
     ("user_net", user_net),
+    ("vhost_user", vhost_user),
 ];
 
 fn named(bytes: &[u8], run: fn(&Script) -> Outcome) -> Option<String> {
