@@ -5,6 +5,7 @@ mod bad_peers;
 mod daemon;
 mod devices;
 mod disk;
+#[cfg(target_env = "gnu")]
 mod driver;
 mod guest;
 mod in_flight;
