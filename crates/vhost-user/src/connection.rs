@@ -1,4 +1,4 @@
-//! Whole messages, on a socket that is never waited for without end.
+//! Whole messages, on a socket that is never waited for without end: at either end of it.
 
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -19,14 +19,14 @@ use crate::Dropped;
 /// A message begins with its code, its flags and its body's size, 32 bits each in the host's order.
 const HEADER: usize = 12;
 /// The protocol's version, in the flags' lowest bits.
-const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 1;
 const REPLY: u32 = 1 << 2;
-const NEED_REPLY: u32 = 1 << 3;
+pub(crate) const NEED_REPLY: u32 = 1 << 3;
 
 /// A message that has begun is finished in this time.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
-/// A message of the front-end's.
+/// A message of the peer's.
 #[derive(Debug)]
 pub(crate) struct Message {
     pub(crate) code: u32,
@@ -47,10 +47,10 @@ pub(crate) enum Wake {
     Stop,
 }
 
-/// The socket to the front-end. Whoever waits for it wakes up when the daemon stops.
+/// The socket to the peer, which to the daemon is the front-end. Whoever waits for it wakes up when this end stops.
 pub(crate) struct Connection<'a> {
-    pub(crate) stream: UnixStream,
-    /// Readable when the daemon stops.
+    pub(crate) stream: &'a UnixStream,
+    /// Readable when this end stops.
     pub(crate) stop: BorrowedFd<'a>,
 }
 
@@ -61,7 +61,7 @@ impl Connection<'_> {
         let mut all = [
             PollFd::new(&self.stop, input),
             PollFd::new(&notice, input),
-            PollFd::new(&self.stream, input),
+            PollFd::new(self.stream, input),
         ];
         retry(|| poll(&mut all, None))?;
         Ok(match all.map(|fd| !fd.revents().is_empty()) {
@@ -71,8 +71,18 @@ impl Connection<'_> {
         })
     }
 
-    /// The next message. `None` when there is no more, or when the daemon stops.
+    /// The next request. `None` when there is no more, or when this end stops.
     pub(crate) fn receive(&self) -> Result<Option<Message>, Dropped> {
+        self.message(VERSION)
+    }
+
+    /// The answer to a request. `None` when there is none any more, or when this end stops.
+    pub(crate) fn answer(&self) -> Result<Option<Message>, Dropped> {
+        self.message(VERSION | REPLY)
+    }
+
+    /// The next message, which has these flags, or may want a reply besides.
+    fn message(&self, expected: u32) -> Result<Option<Message>, Dropped> {
         let deadline = Instant::now() + PATIENCE;
         let (mut header, mut files) = ([0; HEADER], vec![]);
         match self.fill(&mut header, &mut files, deadline)? {
@@ -82,7 +92,7 @@ impl Connection<'_> {
         }
         let word = |n: usize| u32::from_ne_bytes([0, 1, 2, 3].map(|byte| header[4 * n + byte]));
         let (code, flags, size) = (word(0), word(1), word(2));
-        if flags & !NEED_REPLY != VERSION {
+        if flags & !NEED_REPLY != expected {
             return Err(Dropped::Flags(flags));
         }
         if size as usize > MAX_MSG_SIZE {
@@ -116,7 +126,7 @@ impl Connection<'_> {
             }
             let rest = [IoSlice::new(&message[sent..])];
             let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
-            match sendmsg(&self.stream, &rest, &mut control, flags) {
+            match sendmsg(self.stream, &rest, &mut control, flags) {
                 Ok(count) => (sent, file) = (sent + count, None),
                 Err(Errno::AGAIN) if !self.ready(PollFlags::OUT, deadline)? => return Ok(()),
                 Err(Errno::AGAIN | Errno::INTR) => {}
@@ -129,7 +139,7 @@ impl Connection<'_> {
     }
 
     /// Fills `bytes` as far as there are some before the end; the files that come along are added to `files`.
-    /// `None` when the daemon stops.
+    /// `None` when this end stops.
     fn fill(
         &self,
         bytes: &mut [u8],
@@ -143,7 +153,7 @@ impl Connection<'_> {
             let mut control = RecvAncillaryBuffer::new(&mut space);
             let mut rest = [IoSliceMut::new(&mut bytes[filled..])];
             let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
-            let received = match recvmsg(&self.stream, &mut rest, &mut control, flags) {
+            let received = match recvmsg(self.stream, &mut rest, &mut control, flags) {
                 Ok(received) => received,
                 Err(Errno::AGAIN) if !self.ready(PollFlags::IN, deadline)? => return Ok(None),
                 Err(Errno::AGAIN | Errno::INTR) => continue,
@@ -167,12 +177,12 @@ impl Connection<'_> {
         Ok(Some(filled))
     }
 
-    /// Waits for the front-end; `false` when the daemon stops.
-    fn ready(&self, what: PollFlags, deadline: Instant) -> Result<bool, Dropped> {
+    /// Waits for the peer; `false` when this end stops.
+    pub(crate) fn ready(&self, what: PollFlags, deadline: Instant) -> Result<bool, Dropped> {
         let left = deadline.saturating_duration_since(Instant::now());
         // Ten seconds at the most.
         let left = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() };
-        let mut all = [PollFd::new(&self.stop, PollFlags::IN), PollFd::new(&self.stream, what)];
+        let mut all = [PollFd::new(&self.stop, PollFlags::IN), PollFd::new(self.stream, what)];
         match retry(|| poll(&mut all, Some(&left)))? {
             0 => Err(Dropped::Stalled),
             _ => Ok(all[0].revents().is_empty()),

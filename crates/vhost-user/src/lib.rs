@@ -86,6 +86,7 @@ mod body;
 mod connection;
 mod dropped;
 mod event;
+pub mod frontend;
 mod inflight;
 mod listener;
 mod memory;
@@ -97,5 +98,6 @@ mod session;
 mod status;
 
 pub use dropped::Dropped;
+pub use frontend::{ConnectError, DaemonError, DaemonKind, FrontEnd};
 pub use listener::{ListenError, Listener};
 pub use server::Server;

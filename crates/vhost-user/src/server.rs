@@ -95,7 +95,7 @@ impl Server {
         let changed = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         let told = Interrupt::new(Notice(changed.try_clone()?));
         self.device.config().connect(Some(told));
-        let connection = Connection { stream, stop: stop.as_fd() };
+        let connection = Connection { stream: &stream, stop: stop.as_fd() };
         let mut session = Session::new(&mut *self.device, self.rings);
         let result = serve(&connection, &mut session, &changed);
         session.stop();

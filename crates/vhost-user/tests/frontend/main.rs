@@ -1,0 +1,6 @@
+//! Our registers and drivers that others wrote at one end, daemons at the other: QEMU's storage daemon, and ours.
+
+mod disk;
+mod ours;
+mod refusals;
+mod served;

@@ -1,0 +1,36 @@
+//! Daemons of our own.
+
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use cubie_vhost_user::{Listener, Server};
+use cubie_virtio_core::VirtioDevice;
+use rustix::event::{EventfdFlags, eventfd};
+
+pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
+
+/// A device behind a socket. It is gone, with its connections, when this is dropped.
+pub(crate) struct Served {
+    stop: OwnedFd,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Served {
+    pub(crate) fn new(path: &Path, device: impl VirtioDevice + 'static) -> Self {
+        let listener = Listener::bind(path).unwrap();
+        let stop = eventfd(0, EventfdFlags::CLOEXEC).unwrap();
+        let mut server = Server::new(Box::new(device));
+        let stopped = stop.try_clone().unwrap();
+        let serve = move || server.run(&listener, stopped).unwrap();
+        Self { stop, thread: Some(thread::spawn(serve)) }
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        rustix::io::write(&self.stop, &1u64.to_ne_bytes()).unwrap();
+        self.thread.take().unwrap().join().unwrap();
+    }
+}
