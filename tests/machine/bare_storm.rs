@@ -168,6 +168,7 @@ fn machine(
     let vm = Kvm::open().unwrap().create_vm(VmConfig { guest: mode, gic, vcpus: cpus }).unwrap();
     let config = MachineConfig {
         memory: MIN_MEMORY,
+        shared_memory: false,
         cpus,
         kernel: kernel(mode, habits),
         initrd: None,

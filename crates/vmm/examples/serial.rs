@@ -30,6 +30,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let kernel = read_file("KERNEL", Path::new(kernel), KERNEL_LIMIT)?;
     let config = MachineConfig {
         memory,
+        shared_memory: false,
         cpus: 2,
         kernel: Kernel::from_bytes(kernel, arch)?,
         initrd: Some(read_file("INITRD", Path::new(initrd), memory as usize)?),

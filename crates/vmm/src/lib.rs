@@ -34,6 +34,7 @@
 //! let kernel = Kernel { format, unpacked: None, image: vec![0; 64], load, entry: load, end: load + 64 };
 //! let config = MachineConfig {
 //!     memory: 64 << 20,
+//!     shared_memory: false,
 //!     cpus: 1,
 //!     kernel,
 //!     initrd: None,

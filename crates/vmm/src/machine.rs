@@ -20,6 +20,8 @@ use crate::{Uart, memory};
 pub struct MachineConfig {
     /// Bytes of memory, a whole number of MiB.
     pub memory: u64,
+    /// Whether other processes can map it (as a memfd): for devices that vhost-user daemons serve.
+    pub shared_memory: bool,
     /// How many CPUs; the hypervisor's machine was made for as many.
     pub cpus: u8,
     /// The kernel; its architecture is the machine's.
@@ -117,7 +119,7 @@ impl<V: Vm> Machine<V> {
         let slots = slots(devices.len())?;
         let dtb = describe(config, &layout, &placement, vm.gic(), &slots)?;
 
-        let memory = memory::map(layout.ram())
+        let memory = memory::map(layout.ram(), config.shared_memory)
             .map_err(|source| MachineError::Memory { bytes: layout.memory(), source })?;
         let memory = Arc::new(memory);
         let initrd = config.initrd.as_deref().unwrap_or_default();

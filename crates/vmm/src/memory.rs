@@ -1,30 +1,54 @@
-//! The guest's RAM, where the host can give it in huge pages.
+//! The guest's RAM, where the host can give it in huge pages, or as a file that other processes map as well.
 
+use std::fs::File;
+use std::io;
 use std::ops::Range;
+
+use nix::sys::memfd::{MFdFlags, memfd_create};
 
 use vm_memory::mmap::{FromRangesError, MmapRegionError};
 use vm_memory::{
-    GuestAddress, GuestMemoryMmap, GuestRegionCollectionError, GuestRegionMmap, MmapRegion,
+    FileOffset, GuestAddress, GuestMemoryMmap, GuestRegionCollectionError, GuestRegionMmap,
+    MmapRegion,
 };
 
 /// A huge page of a host with pages of 4 KiB, and what one entry of the guest's stage 2 tables then maps.
 const HUGE_PAGE: usize = 2 << 20;
 
-/// Maps the memory of `ram`, whose start is a multiple of 2 MiB.
+/// Maps the memory of `ram`, whose start is a multiple of 2 MiB, `shared` as a memfd.
 ///
 /// KVM maps a huge page of the host as one only where host and guest address are alike in their low 21
 /// bits. Else each page of 4 KiB that a guest touches costs an exit: a 64-bit Linux came to its init with
-/// eight times as many.
-pub(crate) fn map(ram: &Range<u64>) -> Result<GuestMemoryMmap, FromRangesError> {
-    let region =
-        GuestRegionMmap::new(aligned((ram.end - ram.start) as usize)?, GuestAddress(ram.start))
-            .ok_or(GuestRegionCollectionError::NoMemoryRegion)?;
+/// eight times as many. (Of a memfd, the host gives huge pages only where its
+/// `/sys/kernel/mm/transparent_hugepage/shmem_enabled` says so.)
+pub(crate) fn map(ram: &Range<u64>, shared: bool) -> Result<GuestMemoryMmap, FromRangesError> {
+    let len = (ram.end - ram.start) as usize;
+    let file = shared.then(|| file(len)).transpose().map_err(MmapRegionError::Mmap)?;
+    let region = aligned(len, || match &file {
+        Some(file) => MmapRegion::from_file(
+            FileOffset::new(file.try_clone().map_err(MmapRegionError::Mmap)?, 0),
+            len,
+        ),
+        None => MmapRegion::new(len),
+    })?;
+    let region = GuestRegionMmap::new(region, GuestAddress(ram.start))
+        .ok_or(GuestRegionCollectionError::NoMemoryRegion)?;
     Ok(GuestMemoryMmap::from_regions(vec![region])?)
 }
 
-/// Memory that begins at a huge page, if it can be had.
-fn aligned(len: usize) -> Result<MmapRegion, FromRangesError> {
-    let region = MmapRegion::new(len)?;
+/// `len` bytes without a name.
+fn file(len: usize) -> io::Result<File> {
+    let file = File::from(memfd_create(c"guest", MFdFlags::MFD_CLOEXEC)?);
+    file.set_len(len as u64)?;
+    Ok(file)
+}
+
+/// Memory by `map`, of `len` bytes, that begins at a huge page if it can be had so.
+fn aligned(
+    len: usize,
+    map: impl Fn() -> Result<MmapRegion, MmapRegionError>,
+) -> Result<MmapRegion, FromRangesError> {
+    let region = map()?;
     let beyond = region.as_ptr() as usize % HUGE_PAGE;
     if beyond == 0 {
         return Ok(region);
@@ -35,10 +59,10 @@ fn aligned(len: usize) -> Result<MmapRegion, FromRangesError> {
     drop(region);
     let below = || {
         let _above = MmapRegion::<()>::new(len + beyond)?;
-        MmapRegion::new(len)
+        map()
     };
     // A host may have room for the memory and not for twice of it (RLIMIT_AS, vm.overcommit_memory=2).
-    Ok(below().or_else(|_: MmapRegionError| MmapRegion::new(len))?)
+    Ok(below().or_else(|_: MmapRegionError| map())?)
 }
 
 #[cfg(test)]
@@ -46,7 +70,7 @@ mod tests {
     use std::process::Command;
 
     use nix::sys::resource::{Resource, setrlimit};
-    use vm_memory::{Address, GuestMemoryBackend};
+    use vm_memory::{Address, Bytes, GuestMemoryBackend, GuestMemoryRegion, MemoryRegionAddress};
 
     use super::*;
 
@@ -57,7 +81,7 @@ mod tests {
             .into_iter()
             .map(|mib| {
                 let odd = MmapRegion::<()>::new(0x5000).unwrap();
-                let memory = map(&(0x4000_0000..0x4000_0000 + (mib << 20))).unwrap();
+                let memory = map(&(0x4000_0000..0x4000_0000 + (mib << 20)), false).unwrap();
                 let host = memory.get_host_address(GuestAddress(0x4000_0000)).unwrap();
                 assert_eq!(host as usize % HUGE_PAGE, 0, "{mib} MiB");
                 assert_eq!(memory.last_addr().raw_value(), 0x3fff_ffff + (mib << 20));
@@ -65,6 +89,19 @@ mod tests {
             })
             .collect();
         assert_eq!(kept.len(), 3);
+    }
+
+    #[test]
+    fn shared_memory_is_what_another_process_finds_in_its_file() {
+        let memory = map(&(0x4000_0000..0x4020_0000), true).unwrap();
+        let region = memory.find_region(GuestAddress(0x4000_0000)).unwrap();
+        let file = region.file_offset().expect("a file");
+        memory.write_slice(b"here", GuestAddress(0x4010_0000)).unwrap();
+        let elsewhere = MmapRegion::from_file(file.clone(), 0x20_0000).unwrap();
+        let elsewhere = GuestRegionMmap::<()>::new(elsewhere, GuestAddress(0)).unwrap();
+        let mut bytes = [0; 4];
+        elsewhere.read_slice(&mut bytes, MemoryRegionAddress(0x10_0000)).unwrap();
+        assert_eq!(&bytes, b"here");
     }
 
     #[test]
@@ -82,6 +119,7 @@ mod tests {
         let _odd = MmapRegion::<()>::new(0x5000).unwrap();
         setrlimit(Resource::RLIMIT_AS, 3 << 30, 3 << 30).unwrap();
         // Not whole huge pages, so that no kernel aligns it by itself.
-        aligned((2 << 30) + 0x1000).unwrap();
+        let len = (2 << 30) + 0x1000;
+        aligned(len, || MmapRegion::new(len)).unwrap();
     }
 }

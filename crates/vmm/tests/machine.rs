@@ -50,6 +50,7 @@ fn config(cpus: u8) -> MachineConfig {
     let load = layout::RAM_BASE;
     MachineConfig {
         memory: layout::MIN_MEMORY,
+        shared_memory: false,
         cpus,
         kernel: Kernel {
             format: Format::Arm64Image,
