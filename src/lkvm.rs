@@ -17,12 +17,14 @@
 
 mod disk;
 mod network;
+mod vhost_user;
 
 use std::num::NonZeroU64;
 use std::str::FromStr;
 
 pub use disk::DiskOption;
 pub use network::{CaptureOption, NetworkMode, NetworkOption, SocketOption, TapOption};
+pub use vhost_user::VhostUserOption;
 
 /// A size of memory in bytes, written in MiB or with a unit: `512`, `512M`, `2G`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

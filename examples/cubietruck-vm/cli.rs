@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::{Parser, ValueEnum};
-use cubie::lkvm::{ByteRate, DiskOption, MemorySize, NetworkOption};
+use cubie::lkvm::{ByteRate, DiskOption, MemorySize, NetworkOption, VhostUserOption};
 use cubie::vmm::Arch;
 
 /// Start a Linux guest on a virtual CubieTruck: KVM, GICv2, two ARMv7 CPUs, virtio devices.
@@ -46,6 +46,13 @@ pub(crate) struct Cli {
     /// docs/networking.md has more
     #[arg(short, long, value_name = "OPTIONS")]
     pub(crate) network: Vec<NetworkOption>,
+
+    /// A device that a vhost-user daemon serves, may be given several times: `type=TYPE,socket=PATH`, where TYPE is
+    /// `blk` (`qemu-storage-daemon`) with `[,queues=N]`, `fs` (`virtiofsd`) with `,tag=NAME[,queues=N]`, `net` with
+    /// `[,guest_mac=MAC]`, `rng` or `console`. The guest's memory is then shared with them, and comes in huge
+    /// pages only where the host has that allowed. docs/vhost-user.md has more
+    #[arg(long, value_name = "OPTIONS")]
+    pub(crate) vhost_user: Vec<VhostUserOption>,
 
     /// Number of CPUs, 1 to 8
     #[arg(short, long, default_value_t = 2, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=8))]

@@ -14,8 +14,9 @@ use cubie::blk::{Blk, FileDisk, Image, ImageOptions, Serial};
 use cubie::console::{Messages, Resizer, Terminal, TerminalEvent};
 use cubie::hv::Gic;
 use cubie::kvm::{GuestMode, Kvm, VmConfig};
-use cubie::lkvm::{ByteRate, DiskOption};
+use cubie::lkvm::{ByteRate, DiskOption, VhostUserOption};
 use cubie::rng::{HostEntropy, Rng};
+use cubie::vhost_user::FrontEnd;
 use cubie::virtio::{Features, Interface, RateLimit, VirtioDevice};
 use cubie::vmm::loader::{FileError, KERNEL_LIMIT, Kernel, read_file};
 use cubie::vmm::{
@@ -35,6 +36,10 @@ pub(crate) fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
     let mut devices: Devices = vec![Box::new(random(cli.rng_rate))];
     add_disks(&mut devices, cli)?;
     let mut networks = add_networks(&mut devices, cli)?;
+    for VhostUserOption { kind, socket } in &cli.vhost_user {
+        let device = FrontEnd::connect(socket, kind.clone()).context("--vhost-user")?;
+        devices.push(Box::new(device));
+    }
 
     let (sender, events) = channel();
     let terminal = Terminal::open(move |event| {
@@ -119,6 +124,7 @@ fn configure(cli: &Cli) -> anyhow::Result<MachineConfig> {
     };
     let command_line = format!("console={console} {} earlycon", cli.params);
     let (memory, cpus, pin) = (cli.mem.0, cli.cpus, cli.pin);
+    let shared_memory = !cli.vhost_user.is_empty();
     let rings = match cli.ring {
         Ring::Split => Features::RING,
         Ring::Packed => Features::RING.with(Features::PACKED),
@@ -128,6 +134,9 @@ fn configure(cli: &Cli) -> anyhow::Result<MachineConfig> {
         Virtio::Legacy if cli.ring == Ring::Packed => {
             anyhow::bail!("--virtio legacy has no packed rings: leave --ring packed out")
         }
+        Virtio::Legacy if !cli.vhost_user.is_empty() => {
+            anyhow::bail!("--vhost-user: daemons serve no legacy driver; leave --virtio legacy out")
+        }
         Virtio::Legacy => Interface::Legacy,
     };
     let registers = match cli.registers {
@@ -135,7 +144,7 @@ fn configure(cli: &Cli) -> anyhow::Result<MachineConfig> {
         cli::Registers::Trapped => Registers::Trapped,
     };
     let transports = vec![Transport { interface, rings, registers }];
-    Ok(MachineConfig { memory, cpus, kernel, initrd, command_line, pin, transports })
+    Ok(MachineConfig { memory, shared_memory, cpus, kernel, initrd, command_line, pin, transports })
 }
 
 fn hardware(cli: &Cli) -> VmConfig {

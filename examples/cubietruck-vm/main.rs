@@ -58,6 +58,13 @@ fn start(mut cli: Cli) -> anyhow::Result<ExitCode> {
     use cubie::vmm::Arch;
     use cubie_armlab::Machine;
     use cubie_armlab::relay::{self, Program};
+    if let Some(device) = cli.vhost_user.first() {
+        anyhow::bail!(
+            "--vhost-user socket={}: its daemon cannot share memory with the emulated board: run this on \
+             a machine with ARM KVM",
+            device.socket.display()
+        );
+    }
     check_files(&cli)?;
     images::prepare_lab()?;
     default_guest(&mut cli)?;
