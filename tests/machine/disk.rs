@@ -1,6 +1,7 @@
 //! virtio-blk with the guest's own file system on it.
 
 use std::io::Read;
+use std::os::unix::fs::MetadataExt;
 
 use crate::vm::{ARM64, ARMV7, Vm, arg, blank};
 
@@ -36,4 +37,40 @@ fn an_armv7_guest_keeps_files_across_a_reboot() {
 #[test]
 fn an_arm64_guest_keeps_files_across_a_reboot() {
     keeps_files_across_a_reboot(ARM64, "");
+}
+
+/// A disk of which the guest's kernel makes all that it offers: queues, a cache that can be switched, and holes.
+#[test]
+fn an_arm64_guest_uses_several_queues_switches_the_cache_and_gives_back_what_it_trims() {
+    const MIB: u64 = 1 << 20;
+    let folder = tempfile::tempdir().unwrap();
+    let disk = blank(&folder, "sparse.img", 64 * MIB);
+    // Bytes that the file takes, to the MiB.
+    let taken = || std::fs::metadata(&disk).unwrap().blocks() * 512 / MIB;
+    let options = format!("--network none -d {},serial=sparse,iops=100000:1000", arg(&disk));
+    let mut vm = Vm::boot(ARM64, &options);
+    assert_eq!(vm.run("cat /sys/block/vda/serial"), "sparse");
+    assert_eq!(vm.run("ls /sys/block/vda/mq | wc -l"), "2", "a queue for each CPU");
+    assert_eq!(
+        vm.run("cd /sys/block/vda/queue; cat logical_block_size physical_block_size"),
+        "512\n4096"
+    );
+
+    assert_eq!(vm.run("cat /sys/block/vda/queue/write_cache"), "write back");
+    vm.run("echo 'write through' >/sys/block/vda/cache_type");
+    assert_eq!(vm.run("cat /sys/block/vda/queue/write_cache"), "write through");
+    vm.run("dd if=/dev/urandom of=/dev/vda bs=1M count=16 conv=fsync 2>/dev/null");
+    vm.run("echo 'write back' >/sys/block/vda/cache_type");
+    assert!((16..18).contains(&taken()), "{} MiB", taken());
+
+    vm.run("blkdiscard -o 1048576 -l 15728640 /dev/vda");
+    assert!(taken() <= 2, "{} MiB after a discard", taken());
+    vm.run("mke2fs -q /dev/vda && mount -t ext4 /dev/vda /mnt");
+    vm.run("dd if=/dev/urandom of=/mnt/file bs=1M count=32 2>/dev/null && sync");
+    let full = taken();
+    assert!(full >= 32, "{full} MiB");
+    vm.run("rm /mnt/file && sync && fstrim /mnt && umount /mnt");
+    assert!(taken() <= full - 30, "{} MiB after a trim, and before {full}", taken());
+    assert_eq!(std::fs::metadata(&disk).unwrap().len(), 64 * MIB);
+    vm.power_off();
 }
