@@ -245,7 +245,7 @@ impl<'d> Session<'d> {
 }
 
 /// As C has it, with padding.
-fn inflight_bytes(at: &VhostUserInflight) -> Vec<u8> {
+pub(crate) fn inflight_bytes(at: &VhostUserInflight) -> Vec<u8> {
     let VhostUserInflight { mmap_size, mmap_offset, num_queues, queue_size } = *at;
     let long = [mmap_size, mmap_offset].into_iter().flat_map(u64::to_ne_bytes);
     let short = [num_queues, queue_size, 0, 0].into_iter().flat_map(u16::to_ne_bytes);

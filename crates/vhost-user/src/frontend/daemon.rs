@@ -15,14 +15,19 @@ use vhost::vhost_user::message::{
 use vm_memory::{ByteValued, GuestMemoryBackend, GuestMemoryMmap};
 
 use super::link::Link;
+use super::notes::Notes;
 use super::ring::Ring;
+use super::session::Work;
 use super::{ConnectError, DaemonError, DaemonKind};
 
 /// VHOST_USER_F_PROTOCOL_FEATURES: the daemon has features of the protocol.
 const PROTOCOL_FEATURES: Features = Features::bit(30);
 /// What of those is of use here.
-const WANTED: Protocol =
-    Protocol::MQ.union(Protocol::REPLY_ACK).union(Protocol::CONFIG).union(Protocol::BACKEND_REQ);
+const WANTED: Protocol = Protocol::MQ
+    .union(Protocol::REPLY_ACK)
+    .union(Protocol::CONFIG)
+    .union(Protocol::BACKEND_REQ)
+    .union(Protocol::INFLIGHT_SHMFD);
 
 /// A daemon, and what it can do.
 #[derive(Debug)]
@@ -128,18 +133,19 @@ impl Daemon {
         self.link.tell(FrontendReq::SET_CONFIG, &body, &[])
     }
 
-    /// Has the daemon serve these rings, which lie in `memory`.
-    pub(crate) fn serve(
-        &self,
-        features: Features,
-        memory: &GuestMemoryMmap,
-        rings: &[Ring],
-    ) -> Result<(), DaemonError> {
-        let features = features.with(PROTOCOL_FEATURES).and(self.offered);
+    /// Has the daemon serve rings, which may be another daemon's until now.
+    pub(crate) fn serve(&self, work: &mut Work) -> Result<(), DaemonError> {
+        let features = work.features.with(PROTOCOL_FEATURES).and(self.offered);
         self.link.tell(FrontendReq::SET_FEATURES, features.0.as_slice(), &[])?;
-        self.show_memory(memory)?;
-        rings.iter().try_for_each(|ring| self.show(ring))?;
-        rings.iter().for_each(Ring::begin);
+        if self.protocol.contains(Protocol::INFLIGHT_SHMFD) {
+            if work.notes.is_none() {
+                work.notes = Notes::ask(&self.link, &work.rings)?;
+            }
+            work.notes.iter().try_for_each(|notes| notes.show(&self.link))?;
+        }
+        self.show_memory(&work.memory)?;
+        work.rings.iter().try_for_each(|ring| self.show(ring))?;
+        work.rings.iter().for_each(Ring::begin);
         Ok(())
     }
 

@@ -142,7 +142,7 @@ impl VirtioDevice for FrontEnd {
         let Some(first) = rings.first() else { return Ok(()) };
         let memory = Arc::clone(first.memory());
         let relay = spawn("vhost-user-relay", relay).map_err(|(error, _)| error)?;
-        self.session.lock().start(Work { features, memory, rings })?;
+        self.session.lock().start(Work { features, memory, rings, notes: None })?;
         self.relay = Some(relay);
         Ok(())
     }

@@ -15,7 +15,7 @@ use vm_memory::ByteValued;
 use vmm_sys_util::sock_ctrl_msg::ScmSocket;
 
 use super::DaemonError;
-use crate::connection::{Connection, NEED_REPLY, PATIENCE, VERSION, assemble};
+use crate::connection::{Connection, Message, NEED_REPLY, PATIENCE, VERSION, assemble};
 
 /// The socket, and whether the daemon says of each request that it was carried out.
 ///
@@ -66,6 +66,15 @@ impl Link {
 
     /// Asks for something.
     pub(crate) fn ask(&self, request: FrontendReq, body: &[u8]) -> Result<Vec<u8>, DaemonError> {
+        Ok(self.ask_for_files(request, body)?.body)
+    }
+
+    /// Asks for something that may come with files.
+    pub(crate) fn ask_for_files(
+        &self,
+        request: FrontendReq,
+        body: &[u8],
+    ) -> Result<Message, DaemonError> {
         self.send(request, VERSION, body, &[])?;
         self.answer(request)
     }
@@ -81,7 +90,7 @@ impl Link {
             return self.send(request, VERSION, body, files);
         }
         self.send(request, VERSION | NEED_REPLY, body, files)?;
-        match self.answer(request)?.as_slice() {
+        match self.answer(request)?.body.as_slice() {
             [0, 0, 0, 0, 0, 0, 0, 0] => Ok(()),
             _ => Err(DaemonError::Refused(request)),
         }
@@ -97,10 +106,10 @@ impl Link {
         Connection { stream: &self.stream, stop: self.stop.as_fd() }
     }
 
-    fn answer(&self, request: FrontendReq) -> Result<Vec<u8>, DaemonError> {
+    fn answer(&self, request: FrontendReq) -> Result<Message, DaemonError> {
         let answer = self.connection().answer().map_err(|error| DaemonError::of(request, error));
         match answer {
-            Ok(Some(answer)) if answer.code == request as u32 => Ok(answer.body),
+            Ok(Some(answer)) if answer.code == request as u32 => Ok(answer),
             Ok(Some(other)) => {
                 self.give_up();
                 let what = format!("it is for request {}", other.code);

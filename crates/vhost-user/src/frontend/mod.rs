@@ -28,9 +28,9 @@
 //! 4. The daemon says that the configuration has changed: it is read again, and the driver is told.
 //! 5. The daemon dies. The guest does not notice but that nothing is answered; the next daemon at the same socket is
 //!    looked for, more and more rarely (from 100 ms on, to 5 s), and gets all of 2. A split ring goes on where its used
-//!    index is: what was not answered is served again, so that a daemon that answers out of order may do one thing twice and
-//!    leave another. Of a packed ring nobody knows: its driver is asked for a reset. A driver may reset and start the
-//!    device meanwhile.
+//!    index is: what was not answered is served again. Which requests those are the daemon notes in memory that is kept here
+//!    (INFLIGHT_SHMFD); one that does not, and answers out of order, may do one thing twice and leave another. Of a packed
+//!    ring nobody knows: its driver is asked for a reset. A driver may reset and start the device meanwhile.
 //!
 //! # Whose fault
 //!
@@ -44,6 +44,7 @@ mod error;
 mod keeper;
 mod kind;
 mod link;
+mod notes;
 mod relay;
 mod ring;
 mod session;

@@ -8,6 +8,7 @@ use vm_memory::GuestMemoryMmap;
 
 use super::DaemonError;
 use super::daemon::Daemon;
+use super::notes::Notes;
 use super::ring::Ring;
 
 /// The daemon, while there is one, and what it is to serve, while the device runs.
@@ -26,6 +27,8 @@ pub(crate) struct Work {
     pub(crate) features: Features,
     pub(crate) memory: Arc<GuestMemoryMmap>,
     pub(crate) rings: Vec<Ring>,
+    /// Of what is in flight.
+    pub(crate) notes: Option<Notes>,
 }
 
 impl Shared {
@@ -47,9 +50,9 @@ impl Session {
     ///
     /// # Errors
     /// When the daemon refuses what the driver has set up. Nothing is served.
-    pub(crate) fn start(&mut self, work: Work) -> io::Result<()> {
+    pub(crate) fn start(&mut self, mut work: Work) -> io::Result<()> {
         if let Some(daemon) = &self.daemon {
-            match daemon.serve(work.features, &work.memory, &work.rings) {
+            match daemon.serve(&mut work) {
                 Ok(()) | Err(DaemonError::Gone) => {}
                 Err(error) => {
                     // Some of the rings it may have taken already.
@@ -92,7 +95,7 @@ impl Session {
     pub(crate) fn go_on(&mut self, daemon: Arc<Daemon>) {
         if let Some(work) = &mut self.work {
             work.rings.iter_mut().for_each(Ring::orphaned);
-            match daemon.serve(work.features, &work.memory, &work.rings) {
+            match daemon.serve(work) {
                 // Of one that has gone again, its keeper hears.
                 Ok(()) | Err(DaemonError::Gone) => {}
                 Err(error) => {
