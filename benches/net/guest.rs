@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 
-use crate::sockios::{set_pairs, set_tso};
+use crate::sockios::{set_feature, set_pairs};
 
 /// Tells the benchmark that it runs in a guest.
 pub(crate) const ARGUMENT: &str = "--inside-guest";
@@ -76,4 +76,10 @@ pub(crate) fn receive(mut stream: TcpStream, bytes: usize) -> anyhow::Result<()>
     }
     ensure!(received == bytes, "{received} bytes came, not {bytes}");
     Ok(())
+}
+
+/// Has `interface` leave TCP's segments to its card, or cut them before.
+pub(crate) fn set_tso(interface: &str, on: bool) -> std::io::Result<()> {
+    set_feature(interface, "tx-tcp-segmentation", on)?;
+    set_feature(interface, "tx-tcp6-segmentation", on)
 }

@@ -4,11 +4,10 @@ use std::process::Command;
 
 use anyhow::{Context, ensure};
 
-use crate::guest::{ARGUMENT, PROGRAM};
+use crate::guest::{ARGUMENT, PROGRAM, set_tso};
 use crate::host::Host;
 use crate::session::Guest;
 use crate::side::{Side, TAP};
-use crate::sockios::set_tso;
 use crate::syscalls::Syscalls;
 
 const MIB: usize = 1 << 20;
