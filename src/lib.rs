@@ -13,7 +13,7 @@
 //! | [`virtio`] | `cubie-virtio-core` | device trait, virtio-mmio registers, worker thread |
 //! | [`kvm`] | `cubie-arm-kvm` | the hypervisor layer on KVM for ARM (empty on other processors) |
 //! | [`net`], [`blk`], [`console`], [`rng`] | `cubie-virtio-…` | the devices |
-//! | [`vhost_user`] | `cubie-vhost-user` | any device as a daemon for other VMMs |
+//! | [`vhost_user`] | `cubie-vhost-user` | any device as a daemon for other VMMs, and others' daemons as devices |
 //! | [`user_net`] | `cubie-user-net` | a network for the guest without privileges |
 //! | [`netpath`] | `cubie-netpath` | what a packet costs at each hop, and which switch would help |
 //! | [`vmm`] | `cubie-vmm` | layout, loaders, device tree, machine |

@@ -1,4 +1,7 @@
-//! Any virtio device of ours as a daemon that other VMMs use: vhost-user, the back-end's side.
+//! Any virtio device of ours as a daemon that other VMMs use, and other people's daemons as devices of ours: vhost-user,
+//! both sides.
+//!
+//! [`FrontEnd`] is the device whose queues somebody else serves, see [`frontend`]. What follows is the back-end's side.
 //!
 //! A VMM keeps the guest, its registers and its interrupts; the device's queues are served here, in another
 //! process, over memory that both have mapped. Nothing of a request passes through the socket, nor is it copied:

@@ -1,6 +1,7 @@
 //! Our registers and drivers that others wrote at one end, daemons at the other: QEMU's storage daemon, and ours.
 
 mod disk;
+mod folder;
 mod in_flight;
 mod ours;
 mod refusals;
