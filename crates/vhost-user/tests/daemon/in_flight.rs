@@ -1,9 +1,9 @@
 //! Requests that were in flight when their daemon came to an end, and that the next one carries out.
 
 use std::os::fd::AsRawFd;
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::channel;
 
-use cubie_virtio_blk::{Blk, BlockBackend, Completion, MemoryDisk, Request};
+use cubie_virtio_blk::{Blk, MemoryDisk};
 use cubie_virtio_core::Features;
 use cubie_virtq::driver::Buffer;
 use vhost::vhost_user::VhostUserFrontend;
@@ -12,36 +12,12 @@ use vm_memory::{Bytes, GuestAddress};
 
 use crate::daemon::Daemon;
 use crate::disk::disk;
+use crate::dying::Dying;
 use crate::guest::{FREE, Guest};
 use crate::wire::DEADLINE;
 
 const RINGS: Features = Features::INDIRECT.with(Features::EVENT_IDX);
 const SIZE: u16 = 16;
-
-/// A disk that carries out its second request, and comes to an end with all others in flight: it drops them.
-struct Dying {
-    disk: MemoryDisk,
-    got: Sender<usize>,
-    held: Vec<Request>,
-    count: usize,
-}
-
-impl BlockBackend for Dying {
-    fn size(&self) -> u64 {
-        self.disk.size()
-    }
-
-    fn submit(&mut self, request: Request) -> Option<Completion> {
-        self.count += 1;
-        // The test may have failed meanwhile.
-        let _ = self.got.send(self.count);
-        if self.count == 2 {
-            return self.disk.submit(request);
-        }
-        self.held.push(request);
-        None
-    }
-}
 
 /// Offers a read of sector `n`, and returns where its data and its status come.
 fn read(guest: &mut Guest, n: u64) -> (GuestAddress, GuestAddress) {
@@ -60,7 +36,7 @@ fn read(guest: &mut Guest, n: u64) -> (GuestAddress, GuestAddress) {
 fn a_daemons_successor_carries_out_what_was_in_flight_and_nothing_twice() {
     let (got, requests) = channel();
     let disk_of_old = MemoryDisk::new(vec![0xee; 64 * 512]);
-    let dying = Dying { disk: disk_of_old, got, held: vec![], count: 0 };
+    let dying = Dying::new(disk_of_old, got);
     let (first, socket) = Daemon::of(Blk::new(dying, "dying".parse().unwrap()));
     let mut guest = Guest::new(socket, RINGS, &[SIZE]);
     let wanted = VhostUserInflight::new(0, 0, 1, SIZE);

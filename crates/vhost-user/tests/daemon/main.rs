@@ -7,6 +7,8 @@ mod devices;
 mod disk;
 #[cfg(target_env = "gnu")]
 mod driver;
+#[path = "../dying/mod.rs"]
+mod dying;
 mod guest;
 mod in_flight;
 mod wire;

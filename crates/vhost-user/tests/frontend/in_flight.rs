@@ -1,39 +1,15 @@
 //! Requests that were in flight when their daemon came to an end.
 
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::channel;
 
 use cubie_testkit::{Descriptor, Guest, RawDriver, within};
 use cubie_vhost_user::{DaemonKind, FrontEnd};
-use cubie_virtio_blk::{Blk, BlockBackend, Completion, MemoryDisk, Request};
+use cubie_virtio_blk::{Blk, MemoryDisk};
 use cubie_virtio_core::Features;
 use vm_memory::{Bytes, GuestAddress};
 
+use crate::dying::Dying;
 use crate::served::{DEADLINE, Served};
-
-/// A disk that carries out its second request, and comes to an end with all others in flight: it drops them.
-struct Dying {
-    disk: MemoryDisk,
-    got: Sender<usize>,
-    held: Vec<Request>,
-    count: usize,
-}
-
-impl BlockBackend for Dying {
-    fn size(&self) -> u64 {
-        self.disk.size()
-    }
-
-    fn submit(&mut self, request: Request) -> Option<Completion> {
-        self.count += 1;
-        // The test may have failed meanwhile.
-        let _ = self.got.send(self.count);
-        if self.count == 2 {
-            return self.disk.submit(request);
-        }
-        self.held.push(request);
-        None
-    }
-}
 
 /// Offers a read of a sector, and returns where its data come.
 fn read(guest: &Guest, driver: &mut RawDriver, sector: u64) -> GuestAddress {
@@ -56,7 +32,7 @@ fn the_next_daemon_carries_out_what_was_in_flight_and_nothing_twice() {
         let path = folder.path().join("socket");
         let (got, requests) = channel();
         let disk = MemoryDisk::new(vec![0xee; 64 * 512]);
-        let dying = Dying { disk, got, held: vec![], count: 0 };
+        let dying = Dying::new(disk, got);
         let first = Served::new(&path, Blk::new(dying, "disk".parse().unwrap()));
         let device = FrontEnd::connect(&path, DaemonKind::Block { queues: 1 }).unwrap();
         let slot = guest.plug(Box::new(device));

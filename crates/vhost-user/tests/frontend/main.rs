@@ -1,6 +1,8 @@
 //! Our registers and drivers that others wrote at one end, daemons at the other: QEMU's storage daemon, and ours.
 
 mod disk;
+#[path = "../dying/mod.rs"]
+mod dying;
 mod folder;
 mod in_flight;
 mod ours;
