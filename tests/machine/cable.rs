@@ -56,10 +56,10 @@ impl Sample {
         sample
     }
 
-    /// Whether all had their checksums, or none.
+    /// Whether all had their checksums, or none: what stands in its place is right by chance once in 65,535 times.
     pub(crate) fn are_summed(&self) -> bool {
-        assert!([0, SAMPLE].contains(&self.summed), "all or none: {self:?}");
-        self.summed > 0
+        assert!(self.summed <= 2 || self.summed == SAMPLE, "all or none: {self:?}");
+        self.summed == SAMPLE
     }
 }
 
