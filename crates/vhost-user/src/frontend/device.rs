@@ -148,12 +148,14 @@ impl VirtioDevice for FrontEnd {
     }
 
     fn stop(&mut self) -> Vec<QueueState> {
-        let mut states = vec![QueueState::default(); self.queue_sizes.len()];
-        for (index, state) in self.session.lock().stop() {
-            states[usize::from(index)] = state;
-        }
+        let Some(stopped) = self.session.lock().stop() else { return vec![] };
         if let Some(relay) = self.relay.take() {
             relay.stop().finish();
+        }
+        // Those that nobody served are as they were when they are set up anew.
+        let mut states = vec![QueueState::default(); self.queue_sizes.len()];
+        for (index, state) in stopped {
+            states[usize::from(index)] = state;
         }
         states
     }

@@ -65,9 +65,9 @@ impl Session {
         Ok(())
     }
 
-    /// The device stops. How far each ring has got, by the queue's index.
-    pub(crate) fn stop(&mut self) -> Vec<(u16, QueueState)> {
-        let Some(mut work) = self.work.take() else { return vec![] };
+    /// The device stops. How far each ring has got, by the queue's index; `None` when it did not run.
+    pub(crate) fn stop(&mut self) -> Option<Vec<(u16, QueueState)>> {
+        let mut work = self.work.take()?;
         for ring in &mut work.rings {
             let taken = match &self.daemon {
                 Some(daemon) => daemon.take_back(ring),
@@ -83,7 +83,7 @@ impl Session {
                 }
             }
         }
-        work.rings.iter().map(|ring| (ring.index(), ring.state())).collect()
+        Some(work.rings.iter().map(|ring| (ring.index(), ring.state())).collect())
     }
 
     /// The daemon has gone.

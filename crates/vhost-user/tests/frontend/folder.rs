@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command};
+use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Instant;
 
@@ -44,7 +44,9 @@ impl Virtiofsd {
         let source = format!("source={}", folder.path().join("shared").display());
         let mut command = Command::new(program);
         command.arg(format!("--socket-path={}", folder.path().join("socket").display()));
-        let process = command.args(["-o", &source, "-o", "sandbox=chroot"]).spawn().unwrap();
+        // It says all that it does.
+        command.args(["-o", &source, "-o", "sandbox=chroot"]).stderr(Stdio::null());
+        let process = command.spawn().unwrap();
         Some(Self { folder, process })
     }
 

@@ -1,5 +1,6 @@
 //! Our registers and drivers that others wrote at one end, daemons at the other: QEMU's storage daemon, and ours.
 
+mod conformance;
 mod disk;
 #[path = "../dying/mod.rs"]
 mod dying;

@@ -6,7 +6,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use cubie_vhost_user::{Listener, Server};
-use cubie_virtio_core::VirtioDevice;
+use cubie_virtio_core::{Features, VirtioDevice};
 use rustix::event::{EventfdFlags, eventfd};
 
 pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
@@ -21,7 +21,9 @@ impl Served {
     pub(crate) fn new(path: &Path, device: impl VirtioDevice + 'static) -> Self {
         let listener = Listener::bind(path).unwrap();
         let stop = eventfd(0, EventfdFlags::CLOEXEC).unwrap();
-        let mut server = Server::new(Box::new(device));
+        let rings = Features::INDIRECT.with(Features::EVENT_IDX).with(Features::PACKED);
+        let rings = rings.with(Features::IN_ORDER);
+        let mut server = Server::new(Box::new(device)).with_rings(rings);
         let stopped = stop.try_clone().unwrap();
         let serve = move || server.run(&listener, stopped).unwrap();
         Self { stop, thread: Some(thread::spawn(serve)) }
