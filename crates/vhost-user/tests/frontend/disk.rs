@@ -3,15 +3,13 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
-use std::thread;
-use std::time::Instant;
 
 use cubie_testkit::{Guest, GuestHal, RegisterTransport, Slot, within};
-use cubie_vhost_user::{ConnectError, DaemonKind, FrontEnd};
+use cubie_vhost_user::{DaemonKind, FrontEnd};
 use cubie_virtio_core::VirtioDevice;
 use virtio_drivers::device::blk::{SECTOR_SIZE, VirtIOBlk};
 
-use crate::served::DEADLINE;
+use crate::served::{DEADLINE, connect};
 
 type Disk = VirtIOBlk<GuestHal, RegisterTransport>;
 
@@ -51,18 +49,8 @@ impl Qemu {
         self.folder.path().join("socket")
     }
 
-    /// The device, once the daemon listens.
     fn connect(&self) -> FrontEnd {
-        let end = Instant::now() + DEADLINE;
-        loop {
-            match FrontEnd::connect(self.socket(), DaemonKind::Block { queues: self.queues }) {
-                Ok(device) => return device,
-                Err(ConnectError::Missing(_) | ConnectError::NobodyListens(_)) => {}
-                Err(error) => panic!("{error}"),
-            }
-            assert!(Instant::now() < end, "the daemon does not listen");
-            thread::yield_now();
-        }
+        connect(&self.socket(), &DaemonKind::Block { queues: self.queues })
     }
 
     fn kill(&mut self) {

@@ -1,17 +1,15 @@
 //! A folder of virtiofsd's, by requests as FUSE has them (Linux, include/uapi/linux/fuse.h).
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::thread;
-use std::time::Instant;
 
 use cubie_testkit::{Descriptor, Guest, RawDriver, within};
-use cubie_vhost_user::{ConnectError, DaemonKind, FrontEnd};
+use cubie_vhost_user::{DaemonKind, FrontEnd};
 use cubie_virtio_core::{Features, VirtioDevice};
 use vm_memory::{Bytes, GuestAddress};
 
-use crate::served::DEADLINE;
+use crate::served::{DEADLINE, connect};
 
 /// Where distributions put it.
 const PROGRAMS: [&str; 3] =
@@ -50,22 +48,9 @@ impl Virtiofsd {
         Some(Self { folder, process })
     }
 
-    fn socket(&self) -> PathBuf {
-        self.folder.path().join("socket")
-    }
-
     fn connect(&self) -> FrontEnd {
-        let end = Instant::now() + DEADLINE;
         let kind = DaemonKind::Fs { tag: "home".into(), queues: 1 };
-        loop {
-            match FrontEnd::connect(self.socket(), kind.clone()) {
-                Ok(device) => return device,
-                Err(ConnectError::Missing(_) | ConnectError::NobodyListens(_)) => {}
-                Err(error) => panic!("{error}"),
-            }
-            assert!(Instant::now() < end, "virtiofsd does not listen");
-            thread::yield_now();
-        }
+        connect(&self.folder.path().join("socket"), &kind)
     }
 }
 

@@ -1,11 +1,11 @@
-//! Daemons of our own.
+//! Daemons of our own, and how any is waited for.
 
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use cubie_vhost_user::{Listener, Server};
+use cubie_vhost_user::{ConnectError, DaemonKind, FrontEnd, Listener, Server};
 use cubie_virtio_core::{Features, VirtioDevice};
 use rustix::event::{EventfdFlags, eventfd};
 
@@ -34,5 +34,19 @@ impl Drop for Served {
     fn drop(&mut self) {
         rustix::io::write(&self.stop, &1u64.to_ne_bytes()).unwrap();
         self.thread.take().unwrap().join().unwrap();
+    }
+}
+
+/// The device, once its daemon, which was started just now, listens.
+pub(crate) fn connect(path: &Path, kind: &DaemonKind) -> FrontEnd {
+    let end = Instant::now() + DEADLINE;
+    loop {
+        match FrontEnd::connect(path, kind.clone()) {
+            Ok(device) => return device,
+            Err(ConnectError::Missing(_) | ConnectError::NobodyListens(_)) => {}
+            Err(error) => panic!("{error}"),
+        }
+        assert!(Instant::now() < end, "the daemon does not listen");
+        thread::yield_now();
     }
 }
