@@ -13,7 +13,7 @@ use crate::datagrams::Datagrams;
 use crate::ends::Ends;
 use crate::icmp::{self, Echo};
 use crate::table::Path;
-use crate::tcp::{Syn, Tcp};
+use crate::tcp::{Place, Syn, Tcp};
 use crate::{dhcp, ndp};
 
 /// A whole packet.
@@ -87,7 +87,7 @@ impl<'a> Packet<'a> {
         let Ok(segment) = TcpPacket::new_checked(self.payload) else { return };
         let syn = Syn::of(&segment, self.from, self.to);
         let path = self.path(segment.src_port(), segment.dst_port());
-        tcp.input(path, mac, self.whole, syn, ends);
+        tcp.input(path, mac, self.whole, (Place::of(&segment), syn), ends);
     }
 
     fn datagram(&self, mac: EthernetAddress, udp: &mut Datagrams, ends: &mut Ends) {

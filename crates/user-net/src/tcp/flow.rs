@@ -7,9 +7,9 @@ use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, Shutdown, getpeername, recv, send, shutdown, sockopt};
 use smoltcp::iface::{Context, SocketHandle, SocketSet};
 use smoltcp::socket::tcp::{Socket, SocketBuffer, State};
-use smoltcp::wire::EthernetAddress;
+use smoltcp::wire::{EthernetAddress, TcpSeqNumber};
 
-use super::syn::LEAST;
+use super::syn::{LEAST, Place};
 use crate::table::Path;
 
 /// A guest that does not acknowledge anything for so long is gone.
@@ -36,6 +36,8 @@ pub(super) struct Flow {
     guest_ended: bool,
     /// The guest's last byte has come.
     fin: bool,
+    /// Its next byte that the host's socket has not taken, once it has begun.
+    wanted: Option<TcpSeqNumber>,
     /// It is one of those that have a turn to come.
     pub(super) queued: bool,
     /// When it needs a turn whatever happens.
@@ -93,6 +95,7 @@ impl Flow {
             host_ended: false,
             guest_ended: false,
             fin: false,
+            wanted: None,
             queued: false,
             deadline: None,
         }
@@ -100,6 +103,25 @@ impl Flow {
 
     pub(super) fn socket(&mut self) -> &mut Socket<'static> {
         self.sockets.get_mut(self.handle)
+    }
+
+    /// Whether a SYN of the guest's was taken.
+    pub(super) fn is_open(&mut self) -> bool {
+        !matches!(self.socket().state(), State::Listen | State::SynSent)
+    }
+
+    /// The guest has sent a SYN, at the beginning of `place`.
+    pub(super) fn begins(&mut self, place: Place) {
+        if self.is_open() {
+            self.wanted = Some(place.start + 1);
+        }
+    }
+
+    /// Whether what comes from `place` fits into the buffer. To smoltcp, all fits that lies in the window which it
+    /// takes that of its SYN for: scaled, as that of a SYN is not (RFC 7323 §2.2), so that it writes beyond.
+    pub(super) fn has_room_for(&mut self, place: Place) -> bool {
+        let most = self.socket().recv_capacity();
+        self.wanted.is_none_or(|wanted| place.end <= wanted + most)
     }
 
     /// Something has happened to the host's socket.
@@ -186,14 +208,17 @@ impl Flow {
 
     /// From the guest into the host's socket.
     fn drain_guest(&mut self) -> bool {
-        let Self { sockets, handle, host, writable, fin, guest_ended, .. } = self;
+        let Self { sockets, handle, host, writable, fin, guest_ended, wanted, .. } = self;
         let socket = sockets.get_mut::<Socket<'_>>(*handle);
         let mut moved = false;
         // What came with a SYN is not to be relied on before the connection is open.
         let open = !matches!(socket.state(), State::SynSent | State::SynReceived);
         while open && *writable && socket.can_recv() {
             let written = socket.recv(|data| match send(&*host, data, SendFlags::NOSIGNAL) {
-                Ok(len) => (len, Ok(())),
+                Ok(len) => {
+                    wanted.iter_mut().for_each(|wanted| *wanted += len);
+                    (len, Ok(()))
+                }
                 Err(error) => (0, Err(error)),
             });
             match written {

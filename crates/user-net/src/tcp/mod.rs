@@ -28,7 +28,7 @@ use crate::table::{Began, Path, Table};
 use flow::Flow;
 use port::Port;
 use syn::LEAST;
-pub(crate) use syn::Syn;
+pub(crate) use syn::{Place, Syn};
 
 /// A flow that wants a turn now and cannot use it gets the next one after so long.
 const LATER: Duration = Duration::from_millis(10);
@@ -77,7 +77,7 @@ impl Tcp {
         path: Path,
         mac: EthernetAddress,
         packet: &[u8],
-        syn: Option<Syn>,
+        (place, syn): (Place, Option<Syn>),
         ends: &mut Ends,
     ) {
         if syn.is_some_and(|syn| syn.opens) && !self.flows.contains(&path) {
@@ -88,15 +88,21 @@ impl Tcp {
         }
         let time = self.time(ends.now);
         let flow = self.flows.touch(&path, ends.now);
-        let sockets = match flow {
-            Some(flow) => {
-                syn.into_iter().for_each(|syn| flow.most = syn.most);
-                &mut flow.sockets
-            }
-            None => &mut self.nobody,
-        };
         let mut port = port(&mut ends.outbox, Some(packet), (mac, LEAST), path.guest.ip());
-        self.interface.poll_ingress_single(time, &mut port, sockets);
+        match flow {
+            Some(flow) => {
+                if !flow.has_room_for(place) {
+                    return;
+                }
+                syn.into_iter().for_each(|syn| flow.most = syn.most);
+                let opened = flow.is_open();
+                self.interface.poll_ingress_single(time, &mut port, &mut flow.sockets);
+                if !opened && syn.is_some() {
+                    flow.begins(place);
+                }
+            }
+            None => _ = self.interface.poll_ingress_single(time, &mut port, &mut self.nobody),
+        }
         self.enqueue(path);
     }
 

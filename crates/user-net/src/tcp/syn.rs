@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use smoltcp::phy::ChecksumCapabilities;
 use smoltcp::wire::{
-    IPV4_HEADER_LEN, IPV6_HEADER_LEN, IpAddress, TCP_HEADER_LEN, TcpPacket, TcpRepr,
+    IPV4_HEADER_LEN, IPV6_HEADER_LEN, IpAddress, TCP_HEADER_LEN, TcpPacket, TcpRepr, TcpSeqNumber,
 };
 
 use crate::addresses::MTU;
@@ -21,6 +21,22 @@ pub(crate) struct Syn {
     pub(crate) opens: bool,
     /// Bytes of payload that it takes at once.
     pub(crate) most: u16,
+}
+
+/// Where a segment lies in what its sender says.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place {
+    /// Of its first byte, or of its SYN,
+    pub(crate) start: TcpSeqNumber,
+    /// and behind its last byte.
+    pub(crate) end: TcpSeqNumber,
+}
+
+impl Place {
+    pub(crate) fn of(segment: &TcpPacket<&[u8]>) -> Self {
+        let (start, syn) = (segment.seq_number(), usize::from(segment.syn()));
+        Self { start, end: start + syn + segment.payload().len() }
+    }
 }
 
 impl Syn {

@@ -79,7 +79,9 @@ impl Connection {
         let bytes = &mut packet[header.header_len()..];
         segment.emit(&mut TcpPacket::new_unchecked(bytes), &from, &to, &all);
         let syn = (control == TcpControl::Syn).then_some(Syn { opens: true, most: LEAST });
-        self.tcp.input(self.path, MAC, &packet, syn, &mut self.ends);
+        let segment = TcpPacket::new_unchecked(&packet[header.header_len()..]);
+        let place = Place::of(&segment);
+        self.tcp.input(self.path, MAC, &packet, (place, syn), &mut self.ends);
         self.sequence += segment.segment_len();
         self.turn();
     }
@@ -193,4 +195,22 @@ fn a_host_that_does_not_read_the_last_bytes_is_not_looked_after_again_and_again(
     // When an earlier deadline of the connection's is over, and when it was idle for too long.
     assert_eq!(connection.wake_ups(), 2);
     assert_eq!(connection.ends.now, connection.tcp.start + IDLE);
+}
+
+#[test]
+fn what_is_beyond_a_connections_buffer_is_not_taken_even_before_the_first_window() {
+    let server = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let mut connection = Connection::to(&server);
+    assert_eq!(connection.answer(), Answer::Open);
+    let (first, most) = (connection.sequence, crate::Config::default().limits.tcp_buffer);
+    for offset in [most - 50, most, 2 * most - 100] {
+        connection.sequence = first + offset;
+        connection.send(TcpControl::None, &[7; 100]);
+    }
+    connection.sequence = first;
+    connection.send(TcpControl::None, &[8; 100]);
+    let mut bytes = [0; 101];
+    let (mut stream, _) = server.accept().unwrap();
+    let read = io::Read::read(&mut stream, &mut bytes).unwrap();
+    assert_eq!(bytes[..read], [8; 100]);
 }
