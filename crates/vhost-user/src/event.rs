@@ -2,8 +2,9 @@
 #![expect(unsafe_code, reason = "an eventfd that came by a socket becomes an EventFd")]
 
 use std::io;
-use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FileType, OFlags, fcntl_getfl, fcntl_setfl, fstat};
 use vmm_sys_util::eventfd::EventFd;
 
@@ -20,6 +21,26 @@ pub(crate) fn eventfd(fd: OwnedFd) -> io::Result<Option<EventFd>> {
     fcntl_setfl(&fd, fcntl_getfl(&fd)? | OFlags::NONBLOCK)?;
     // SAFETY: the descriptor is open and owned, and nobody else has it after `into_raw_fd`.
     Ok(Some(unsafe { EventFd::from_raw_fd(fd.into_raw_fd()) }))
+}
+
+/// The descriptor of `event`.
+fn borrow(event: &EventFd) -> BorrowedFd<'_> {
+    // SAFETY: the descriptor stays open as long as `event` is borrowed.
+    unsafe { BorrowedFd::borrow_raw(event.as_raw_fd()) }
+}
+
+/// Whether it was written to since it was read last. Whoever shares it can have a read wait, but not this.
+pub(crate) fn is_raised(event: &EventFd) -> bool {
+    let mut all = [PollFd::from_borrowed_fd(borrow(event), PollFlags::IN)];
+    poll(&mut all, Some(&Timespec::default())).is_ok_and(|count| count > 0)
+}
+
+/// Writes to one that somebody else shares, who may have made it wait.
+pub(crate) fn raise(event: &EventFd) {
+    let fd = borrow(event);
+    let _ = fcntl_getfl(fd).and_then(|flags| fcntl_setfl(fd, flags | OFlags::NONBLOCK));
+    // Whose counter is full is awake.
+    let _ = event.write(1);
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io;
 use std::ops::Range;
 
+use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
 use vm_memory::mmap::{FromRangesError, MmapRegionError};
@@ -38,8 +39,12 @@ pub(crate) fn map(ram: &Range<u64>, shared: bool) -> Result<GuestMemoryMmap, Fro
 
 /// `len` bytes without a name.
 fn file(len: usize) -> io::Result<File> {
-    let file = File::from(memfd_create(c"guest", MFdFlags::MFD_CLOEXEC)?);
+    let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
+    let file = File::from(memfd_create(c"guest", flags)?);
     file.set_len(len as u64)?;
+    // Who shares it must not cut it short under us.
+    let sealed = SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SEAL;
+    fcntl(&file, FcntlArg::F_ADD_SEALS(sealed))?;
     Ok(file)
 }
 

@@ -143,6 +143,7 @@ impl Daemon {
             }
             work.notes.iter().try_for_each(|notes| notes.show(&self.link))?;
         }
+        work.served = true;
         self.show_memory(&work.memory)?;
         work.rings.iter().try_for_each(|ring| self.show(ring))?;
         work.rings.iter().for_each(Ring::begin);

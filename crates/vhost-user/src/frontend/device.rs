@@ -119,13 +119,16 @@ impl VirtioDevice for FrontEnd {
     }
 
     fn write_config(&mut self, offset: usize, data: &[u8]) {
+        if !self.kind.takes_config(offset, data.len()) {
+            return;
+        }
         let said = {
             let turn = self.session.lock();
             let Some(daemon) = turn.daemon().filter(|daemon| daemon.has_config()) else { return };
             daemon.set_config(offset, data).and_then(|()| daemon.config(&self.kind))
         };
         match said {
-            Ok(bytes) => self.config.update(|space| space.copy_from_slice(&bytes)),
+            Ok(bytes) => show(&self.config, &bytes),
             // The guest may write as often as it likes.
             Err(error) => {
                 tracing::debug!(%error, "a vhost-user daemon refuses what a driver writes");
@@ -142,7 +145,14 @@ impl VirtioDevice for FrontEnd {
         let Some(first) = rings.first() else { return Ok(()) };
         let memory = Arc::clone(first.memory());
         let relay = spawn("vhost-user-relay", relay).map_err(|(error, _)| error)?;
-        self.session.lock().start(Work { features, memory, rings, notes: None })?;
+        self.session.lock().start(Work {
+            features,
+            memory,
+            rings,
+            notes: None,
+            reorders: self.kind.reorders(),
+            served: false,
+        })?;
         self.relay = Some(relay);
         Ok(())
     }
@@ -171,6 +181,15 @@ impl fmt::Debug for FrontEnd {
 impl Drop for FrontEnd {
     fn drop(&mut self) {
         self.stop();
+    }
+}
+
+/// Has the guest read this, which it hears of if it is something else than before.
+pub(super) fn show(config: &Config, bytes: &[u8]) {
+    let mut before = vec![0; bytes.len()];
+    config.read(0, &mut before);
+    if before != bytes {
+        config.update(|space| space.copy_from_slice(bytes));
     }
 }
 

@@ -13,6 +13,7 @@ use vhost::vhost_user::message::BackendReq;
 
 use super::DaemonKind;
 use super::daemon::Daemon;
+use super::device::show;
 use super::session::Shared;
 use crate::connection::Connection;
 
@@ -65,7 +66,7 @@ impl Drop for Keeper {
 
 impl Watch {
     fn run(self) {
-        let mut pause = PAUSE;
+        let (mut pause, mut complained) = (PAUSE, false);
         loop {
             let daemon = self.session.lock().daemon();
             match daemon {
@@ -87,7 +88,7 @@ impl Watch {
                         return;
                     }
                     pause = (2 * pause).min(LONGEST);
-                    self.look();
+                    self.look(&mut complained);
                 }
             }
         }
@@ -136,11 +137,15 @@ impl Watch {
     fn obey(&self, daemon: &Daemon, channel: &Connection<'_>) -> bool {
         let Ok(Some(message)) = channel.receive() else { return false };
         let known = message.code == BackendReq::CONFIG_CHANGE_MSG as u32;
-        if known {
+        let answer = u64::from(!known).to_ne_bytes();
+        // First: it may be waiting for it, and would not say what has changed.
+        if message.need_reply && channel.reply(message.code, &answer, None).is_err() {
+            return false;
+        }
+        if known && self.kind.asks_config() {
             self.read_config(daemon);
         }
-        let answer = u64::from(!known).to_ne_bytes();
-        !message.need_reply || channel.reply(message.code, &answer, None).is_ok()
+        true
     }
 
     fn read_config(&self, daemon: &Daemon) {
@@ -149,23 +154,27 @@ impl Watch {
         let said = daemon.config(&self.kind);
         drop(turn);
         match said {
-            Ok(bytes) => self.config.update(|space| space.copy_from_slice(&bytes)),
+            Ok(bytes) => show(&self.config, &bytes),
             Err(error) => {
                 tracing::warn!(%error, "a vhost-user daemon does not say what has changed");
+                daemon.link().give_up();
             }
         }
     }
 
     /// Looks for a daemon once.
-    fn look(&self) {
+    fn look(&self, complained: &mut bool) {
         let Ok(daemon) = Daemon::connect(&self.path, &self.kind, &self.stop) else { return };
         let (socket, offered) = (self.path.display(), daemon.offered());
         if !offered.has(self.offered) {
+            if std::mem::replace(complained, true) {
+                return;
+            }
             tracing::warn!(%socket, "the next vhost-user daemon offers less than the one before");
             return;
         }
         let daemon = Arc::new(daemon);
-        self.session.lock().go_on(Arc::clone(&daemon));
+        self.session.lock().go_on(Arc::clone(&daemon), self.kind.has_successors());
         if !self.config.is_empty() {
             self.read_config(&daemon);
         }

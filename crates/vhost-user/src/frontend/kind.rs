@@ -10,12 +10,14 @@ const NET_MAC: Features = Features::bit(5);
 const NET: [u32; 18] = [0, 1, 3, 5, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 54, 55, 56, 59];
 /// Of those, what its configuration has to say: MTU and STATUS.
 const NET_CONFIG: [u32; 2] = [3, 16];
-/// All of a disk but zones, which have a longer configuration (VIRTIO 1.4 §5.2.3).
-const BLOCK: [u32; 13] = [0, 1, 2, 4, 5, 6, 9, 10, 11, 12, 13, 14, 16];
+/// All of a disk but secure erasure and zones, which have a longer configuration (VIRTIO 1.4 §5.2.3).
+const BLOCK: [u32; 12] = [0, 1, 2, 4, 5, 6, 9, 10, 11, 12, 13, 14];
 /// The size of the console, and neither ports nor a register for emergencies (VIRTIO 1.4 §5.3.3).
 const CONSOLE: [u32; 1] = [0];
 
-/// Where a disk's configuration says how many queues it has (VIRTIO 1.4 §5.2.4).
+/// Where a disk's configuration says whether writes may wait in its cache, and how many queues it has (VIRTIO 1.4
+/// §5.2.4).
+const BLOCK_WRITEBACK: usize = 32;
 const BLOCK_QUEUES: usize = 34;
 
 /// What kind of device a daemon serves, which vhost-user does not tell.
@@ -71,7 +73,8 @@ impl DaemonKind {
     /// The number of queues that the daemon must say that it has; `None` where every daemon has them.
     pub(crate) fn queues_to_ask_for(&self) -> Option<u16> {
         match self {
-            Self::Block { queues } | Self::Fs { queues, .. } => Some(*queues).filter(|n| *n > 1),
+            Self::Block { queues } => Some(*queues).filter(|n| *n > 1),
+            Self::Fs { queues, .. } => Some(*queues + 1),
             Self::Net { .. } | Self::Console | Self::Rng => None,
         }
     }
@@ -117,6 +120,22 @@ impl DaemonKind {
     /// Whether the daemon is asked at all. A shared folder's name is given here.
     pub(crate) fn asks_config(&self) -> bool {
         !matches!(self, Self::Fs { .. } | Self::Rng)
+    }
+
+    /// Whether a driver has anything to say there: of a disk whether its cache may be used (VIRTIO 1.4 §5.2.4).
+    pub(crate) fn takes_config(&self, offset: usize, len: usize) -> bool {
+        matches!(self, Self::Block { .. }) && (offset, len) == (BLOCK_WRITEBACK, 1)
+    }
+
+    /// Whether it finishes requests in another order than that in which they came, so that a ring does not say which
+    /// of them were in flight.
+    pub(crate) fn reorders(&self) -> bool {
+        matches!(self, Self::Block { .. } | Self::Fs { .. })
+    }
+
+    /// Whether a daemon can go on for another one: the files of a folder are open in one process.
+    pub(crate) fn has_successors(&self) -> bool {
+        !matches!(self, Self::Fs { .. })
     }
 
     /// Puts what is decided here into the configuration that the daemon has said.

@@ -1,12 +1,18 @@
 //! A queue whose rings a daemon serves.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use cubie_virtio_core::{Features, QueueResources, QueueState, Source, StartError};
 use cubie_virtq::QueueError;
 use vhost::vhost_user::message::{VhostUserVringAddr, VhostUserVringAddrFlags};
 use vm_memory::{GuestAddress, GuestMemoryBackend, GuestMemoryMmap};
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
+
+use crate::event::{is_raised, raise};
+
+/// How long a daemon may take to finish what is in flight when it is to stop.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A queue of the driver's, with what the daemon writes to.
 pub(crate) struct Ring {
@@ -95,29 +101,59 @@ impl Ring {
 
     /// A daemon serves it from now on: it looks for what was offered before, and the driver for what was used.
     pub(crate) fn begin(&self) {
-        // The counter of an eventfd cannot overflow by ones.
-        let _ = self.queue.kick.write(1);
+        raise(&self.queue.kick);
+        self.alert();
+    }
+
+    /// Has the driver look for what was used.
+    pub(crate) fn alert(&self) {
         self.queue.interrupt.trigger();
+    }
+
+    /// Some daemons answer while requests are in flight: waits until the ring says that none is. `false` if that
+    /// takes too long.
+    pub(crate) fn has_settled(&self) -> bool {
+        let QueueState { next_avail, next_used } = self.queue.state;
+        let end = Instant::now() + PATIENCE;
+        let split = !self.queue.features.has(Features::PACKED);
+        let mut used = next_used;
+        while split && used != next_avail {
+            if Instant::now() > end {
+                return false;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+            used = self.used_index().unwrap_or(next_avail);
+        }
+        true
+    }
+
+    fn used_index(&self) -> Option<u16> {
+        self.queue.params.used_index(&self.queue.memory).ok()
     }
 
     /// The daemon has stopped it and said how far it has got.
     pub(crate) fn stopped_at(&mut self, base: u32) {
         let known = QueueState::from_vring_base(self.queue.features, base);
-        let used = self.queue.params.used_index(&self.queue.memory).unwrap_or(known.next_used);
+        let used = self.used_index().unwrap_or(known.next_used);
         let packed = self.queue.features.has(Features::PACKED);
         let next_used = if packed { known.next_used } else { used };
         self.queue.state = QueueState { next_used, ..known };
     }
 
-    /// The daemon has died. Of a split ring, the ring itself says what was finished: all else is served again, by the
-    /// next daemon. A packed one does not say it, and the driver is asked for a reset.
-    pub(crate) fn orphaned(&mut self) {
+    /// The daemon has died. Of a split ring, the ring itself says how many were finished: all else is served again,
+    /// by the next daemon, which finds in notes which these are, or takes them for the last ones, as it does after
+    /// QEMU. A packed ring does not say it: `false`, and the driver is asked for a reset.
+    pub(crate) fn orphaned(&mut self) -> bool {
         let split = !self.queue.features.has(Features::PACKED);
-        match self.queue.params.used_index(&self.queue.memory) {
-            Ok(used) if split => {
-                self.queue.state = QueueState { next_avail: used, next_used: used }
+        match self.used_index() {
+            Some(used) if split => {
+                self.queue.state = QueueState { next_avail: used, next_used: used };
+                true
             }
-            _ => self.give_up(),
+            _ => {
+                self.give_up();
+                false
+            }
         }
     }
 
@@ -140,10 +176,12 @@ impl RingRelay {
 
     /// Passes on what the daemon has said.
     pub(crate) fn pass_on(&mut self) {
-        if self.call.as_ref().is_some_and(|call| call.read().is_ok()) {
+        // Neither is read: whether that would wait is for the daemon to say, which has them, too. An interrupt too many
+        // does no harm.
+        if self.call.as_ref().is_some_and(is_raised) {
             self.told.interrupt.trigger();
         }
-        if self.broken.read().is_ok() && !self.dead {
+        if !self.dead && is_raised(&self.broken) {
             self.dead = true;
             self.told.fault.tell(self.queue, QueueError::Elsewhere);
         }

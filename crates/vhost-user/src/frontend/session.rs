@@ -29,6 +29,10 @@ pub(crate) struct Work {
     pub(crate) rings: Vec<Ring>,
     /// Of what is in flight.
     pub(crate) notes: Option<Notes>,
+    /// Requests may be finished in any order.
+    pub(crate) reorders: bool,
+    /// A daemon has had it.
+    pub(crate) served: bool,
 }
 
 impl Shared {
@@ -68,17 +72,23 @@ impl Session {
     /// The device stops. How far each ring has got, by the queue's index; `None` when it did not run.
     pub(crate) fn stop(&mut self) -> Option<Vec<(u16, QueueState)>> {
         let mut work = self.work.take()?;
-        for ring in &mut work.rings {
+        for ring in work.rings.iter_mut().filter(|_| work.served) {
             let taken = match &self.daemon {
                 Some(daemon) => daemon.take_back(ring),
                 None => Err(DaemonError::Gone),
             };
             match taken {
-                Ok(()) => {}
-                Err(DaemonError::Gone) => ring.orphaned(),
+                Ok(()) if !work.reorders || ring.has_settled() => {}
+                Ok(()) => {
+                    tracing::warn!(
+                        "a vhost-user daemon does not finish, and may still write into guest memory"
+                    );
+                    self.give_up();
+                }
+                Err(DaemonError::Gone) => _ = ring.orphaned(),
                 Err(error) => {
-                    tracing::warn!(%error, "a vhost-user daemon does not say how far a queue has got");
-                    self.daemon.iter().for_each(|daemon| daemon.link().give_up());
+                    tracing::warn!(%error, "a vhost-user daemon does not stop, and may still write into guest memory");
+                    self.give_up();
                     ring.orphaned();
                 }
             }
@@ -86,24 +96,44 @@ impl Session {
         Some(work.rings.iter().map(|ring| (ring.index(), ring.state())).collect())
     }
 
+    fn give_up(&self) {
+        self.daemon.iter().for_each(|daemon| daemon.link().give_up());
+    }
+
     /// The daemon has gone.
     pub(crate) fn lose(&mut self) {
         self.daemon = None;
+        // It may have finished something and not said so.
+        self.work.iter().flat_map(|work| &work.rings).for_each(Ring::alert);
     }
 
-    /// Another daemon goes on.
-    pub(crate) fn go_on(&mut self, daemon: Arc<Daemon>) {
-        if let Some(work) = &mut self.work {
-            work.rings.iter_mut().for_each(Ring::orphaned);
-            match daemon.serve(work) {
-                // Of one that has gone again, its keeper hears.
-                Ok(()) | Err(DaemonError::Gone) => {}
-                Err(error) => {
-                    tracing::warn!(%error, "a vhost-user daemon does not go on: the driver has to");
-                    work.rings.iter().for_each(Ring::give_up);
+    /// Another daemon goes on, if one can for another.
+    pub(crate) fn go_on(&mut self, daemon: Arc<Daemon>, succeeds: bool) {
+        if let Some(mut work) = self.work.take() {
+            if !work.served || succeeds && work.is_left_whole() {
+                match daemon.serve(&mut work) {
+                    // Of one that has gone again, its keeper hears.
+                    Ok(()) | Err(DaemonError::Gone) => {}
+                    Err(error) => {
+                        tracing::warn!(%error, "a vhost-user daemon does not go on: the driver has to");
+                        daemon.link().give_up();
+                        work.rings.iter().for_each(Ring::give_up);
+                    }
                 }
+                self.work = Some(work);
+            } else {
+                // The driver sets everything up anew.
+                work.rings.iter().for_each(Ring::give_up);
             }
         }
         self.daemon = Some(daemon);
+    }
+}
+
+impl Work {
+    /// Whether every ring can be served by another daemon.
+    fn is_left_whole(&mut self) -> bool {
+        let whole: Vec<_> = self.rings.iter_mut().map(Ring::orphaned).collect();
+        !whole.contains(&false)
     }
 }
