@@ -28,6 +28,7 @@ mod side;
 #[path = "../../tests/machine/sockios.rs"]
 mod sockios;
 #[cfg(target_arch = "aarch64")]
+#[path = "../syscalls/mod.rs"]
 mod syscalls;
 #[cfg(target_arch = "aarch64")]
 mod table;

@@ -7,7 +7,7 @@ use crate::shell::{cargo, run};
 /// The benchmark of the virtqueues: runs once more with fat LTO. Users of a library build without.
 const RINGS: &str = "rings";
 /// Those that need no lab.
-const NATIVE: [&str; 2] = [RINGS, "net_device"];
+const NATIVE: [&str; 3] = [RINGS, "net_device", "vhost_user"];
 
 /// Runs all benchmarks, or only `name`. Each writes its rows to `target/figures`, from where they go into the
 /// READMEs.
