@@ -24,13 +24,14 @@
 //!    guest is offered what both know; feature by feature of the device's kind ([`DaemonKind`]), since a daemon's list
 //!    has some that its front-end must serve.
 //! 2. Start: features, memory, and for each ring its size, its base, its parts, and eventfds.
-//! 3. Stop: GET_VRING_BASE of each ring, which returns when nothing is in flight.
+//! 3. Stop: GET_VRING_BASE of each ring, which returns when nothing is in flight; a disk's or a folder's daemon that returns
+//!    sooner is waited for, until its used index says so.
 //! 4. The daemon says that the configuration has changed: it is read again, and the driver is told.
 //! 5. The daemon dies. The guest does not notice but that nothing is answered; the next daemon at the same socket is
 //!    looked for, more and more rarely (from 100 ms on, to 5 s), and gets all of 2. A split ring goes on where its used
 //!    index is: what was not answered is served again. Which requests those are the daemon notes in memory that is kept here
 //!    (INFLIGHT_SHMFD); one that does not, and answers out of order, may do one thing twice and leave another. Of a packed
-//!    ring nobody knows: its driver is asked for a reset. A driver may reset and start the device meanwhile.
+//!    ring nobody knows, nor of a folder's open files: their driver is asked for a reset. A driver may reset and start the device meanwhile.
 //!
 //! # Whose fault
 //!
