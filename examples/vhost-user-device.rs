@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
-use cubie::blk::{Blk, RawFile, Serial};
+use cubie::blk::{Blk, FileDisk, Image, ImageOptions, Serial};
 use cubie::console::{Console, Messages, Terminal, TerminalEvent};
 use cubie::net::{Mac, Net, Tap};
 use cubie::rng::{HostEntropy, Rng};
@@ -108,7 +108,9 @@ fn run(device: Device) -> anyhow::Result<()> {
     match device {
         Device::Blk { socket, image, ro } => {
             let serial = Serial::of_file(&image);
-            let disk = Blk::new(RawFile::open(&image, ro)?, serial).with_segments(MOST_SEGMENTS);
+            let options = ImageOptions { read_only: ro, ..ImageOptions::default() };
+            let disk = FileDisk::new(Image::open(&image, options)?);
+            let disk = Blk::new(disk, serial).with_segments(MOST_SEGMENTS);
             serve(&socket, disk, until_signal()?)
         }
         Device::Net { socket, tap: Some(name), .. } => {
