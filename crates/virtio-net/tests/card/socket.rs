@@ -1,6 +1,6 @@
 //! A stream socket to another program: here a test that speaks the protocol by itself, or another card.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::path::PathBuf;
@@ -10,7 +10,8 @@ use std::time::Duration;
 use cubie_testkit::{Descriptor, Guest, Slot, VirtualClock, within};
 use cubie_virtio_core::{Clock, Features};
 use cubie_virtio_net::{Counters, Link, Mac, Net, Socket};
-use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, connect, socket};
 use tempfile::TempDir;
 use vm_memory::{Bytes, GuestAddress};
 
@@ -239,16 +240,17 @@ fn a_peer_that_comes_when_the_host_has_no_descriptor_for_it_is_accepted_later() 
     within(DEADLINE, || {
         let (_folder, path) = place();
         let clock = VirtualClock::default();
-        let socket = Socket::listen_with_clock(&path, clock.clone()).unwrap();
-        let mut end = End::new(socket);
-        setrlimit(Resource::RLIMIT_NOFILE, 100, 100).unwrap();
-        let mut all: Vec<_> = std::iter::from_fn(|| File::open("/dev/null").ok()).collect();
-        // One is for the peer's own end.
-        all.pop();
-        let mut peer = UnixStream::connect(&path).unwrap();
+        let listening = Socket::listen_with_clock(&path, clock.clone()).unwrap();
+        let mut end = End::new(listening);
+        let peer = socket(AddressFamily::UNIX, SocketType::STREAM, None).unwrap();
+        let (usual, most) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+        // All below are in use as long as the process lives.
+        setrlimit(Resource::RLIMIT_NOFILE, 3, most).unwrap();
+        connect(&peer, &SocketAddrUnix::new(&path).unwrap()).unwrap();
+        let mut peer = UnixStream::from(peer);
         let pause = clock.wait_for_timer(DEADLINE);
         assert!(!end.link.is_up());
-        drop(all);
+        setrlimit(Resource::RLIMIT_NOFILE, usual, most).unwrap();
         clock.advance(pause);
         end.link_becomes(true);
         sends(&mut peer, &frame(1, 60));
