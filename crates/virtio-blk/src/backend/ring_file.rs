@@ -124,8 +124,8 @@ impl RingFile {
             }
         }
         // A write to the page cache seldom has to wait, and a read does not say whether it would.
-        let written = matches!(request.operation(), Operation::Write { .. });
-        written.then(|| self.image.carry_out(request, *offset))
+        let seldom = matches!(request.operation(), Operation::Write { .. });
+        (seldom || self.image.is_in_memory()).then(|| self.image.carry_out(request, *offset))
     }
 
     /// Puts the flight `at` into the ring, to be started.

@@ -9,3 +9,4 @@ mod queues;
 mod ranges;
 mod resize;
 mod space;
+mod tmpfs;

@@ -5,27 +5,18 @@ use std::fs::File;
 use cubie_testkit::within;
 use cubie_virtio_blk::{BlockBackend, Image, ImageOptions, RawFile, RingFile};
 use cubie_virtio_core::Features;
-use nix::sched::{CloneFlags, unshare};
-use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
 
 use crate::bench::{
     Bench, DEADLINE, F_FLUSH, F_WRITE_ZEROES, FLUSH, IO_ERROR, OK, WRITE_ZEROES, device,
 };
+use crate::tmpfs::tmpfs;
 
 const PIECE: usize = 64 << 10;
 
 /// Writes to a disk that is larger than its file system, until that is full.
 fn fill(make: fn(Image) -> Bench) {
     within(DEADLINE, move || {
-        // Of this thread only: nobody else sees the mount.
-        if let Err(error) = unshare(CloneFlags::CLONE_NEWNS) {
-            eprintln!("skipped: {error}");
-            return;
-        }
-        let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
-        mount_change("/", private).unwrap();
-        let dir = tempfile::tempdir().unwrap();
-        mount("full", dir.path(), "tmpfs", MountFlags::empty(), c"size=1m").unwrap();
+        let Some(dir) = tmpfs(c"size=1m") else { return };
         let path = dir.path().join("disk");
         File::create(&path).unwrap().set_len(4 << 20).unwrap();
         let mut bench = make(Image::open(&path, ImageOptions::default()).unwrap());

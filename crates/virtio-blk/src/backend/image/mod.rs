@@ -16,6 +16,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use cubie_virtq::Segments;
 use nix::fcntl::OFlag;
+use nix::sys::statfs::{TMPFS_MAGIC, fstatfs};
 
 use crate::{Operation, Request, SECTOR_SIZE, Topology};
 use direct::Direct;
@@ -52,6 +53,7 @@ struct Opened {
     size: u64,
     read_only: bool,
     can_discard: bool,
+    in_memory: bool,
     topology: Topology,
 }
 
@@ -88,13 +90,24 @@ impl Image {
         let direct = options.direct.then(|| Direct::open(&file, size, read_only)).transpose();
         let direct = direct.map_err(|source| OpenError::NotDirect { path: path.into(), source })?;
         let can_discard = queue.as_ref().is_none_or(Queue::can_discard);
+        // A block device's node lies in a tmpfs as well, and its bytes do not.
+        let in_memory = queue.is_none() && is_tmpfs(&file);
         let topology = match queue {
             Some(queue) => queue.topology(),
             // What its file system calls a block, but no larger than others know them.
             None => Topology { physical: metadata.blksize().clamp(512, 4096) as u32, best: 0 },
         };
         let lost = AtomicBool::new(false);
-        Ok(Self(Arc::new(Opened { file, direct, lost, size, read_only, can_discard, topology })))
+        Ok(Self(Arc::new(Opened {
+            file,
+            direct,
+            lost,
+            size,
+            read_only,
+            can_discard,
+            in_memory,
+            topology,
+        })))
     }
 
     pub(crate) fn size(&self) -> u64 {
@@ -107,6 +120,11 @@ impl Image {
 
     pub(crate) fn can_discard(&self) -> bool {
         self.0.can_discard
+    }
+
+    /// Whether there is no disk behind it that a read could wait for, but swap at most.
+    pub(super) fn is_in_memory(&self) -> bool {
+        self.0.in_memory
     }
 
     pub(crate) fn topology(&self) -> Topology {
@@ -251,4 +269,8 @@ fn not_a_disk(kind: FileType) -> Option<&'static str> {
         () if kind.is_fifo() => Some("a pipe"),
         () => Some("a socket"),
     }
+}
+
+fn is_tmpfs(file: &File) -> bool {
+    fstatfs(file).is_ok_and(|told| told.filesystem_type() == TMPFS_MAGIC)
 }
