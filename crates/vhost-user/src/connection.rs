@@ -4,13 +4,15 @@ use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::Errno;
+use rustix::io::{Errno, retry_on_intr};
 use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags,
+    SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType,
+    connect, recvmsg, sendmsg, socket_with,
 };
 use vhost::vhost_user::message::{MAX_ATTACHED_FD_ENTRIES, MAX_MSG_SIZE};
 
@@ -63,7 +65,7 @@ impl Connection<'_> {
             PollFd::new(&notice, input),
             PollFd::new(self.stream, input),
         ];
-        retry(|| poll(&mut all, None))?;
+        retry_on_intr(|| poll(&mut all, None))?;
         Ok(match all.map(|fd| !fd.revents().is_empty()) {
             [true, ..] => Wake::Stop,
             [_, true, _] => Wake::Notice,
@@ -183,7 +185,7 @@ impl Connection<'_> {
         // Ten seconds at the most.
         let left = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() };
         let mut all = [PollFd::new(&self.stop, PollFlags::IN), PollFd::new(self.stream, what)];
-        match retry(|| poll(&mut all, Some(&left)))? {
+        match retry_on_intr(|| poll(&mut all, Some(&left)))? {
             0 => Err(Dropped::Stalled),
             _ => Ok(all[0].revents().is_empty()),
         }
@@ -201,11 +203,11 @@ pub(crate) fn notice(code: u32) -> Vec<u8> {
     assemble(code, VERSION, &[])
 }
 
-fn retry<R>(mut call: impl FnMut() -> Result<R, Errno>) -> Result<R, Errno> {
-    loop {
-        match call() {
-            Err(Errno::INTR) => {}
-            result => return result,
-        }
-    }
+/// Connects to the socket at `path`. Never waits: who takes nobody has a queue that is full.
+pub(crate) fn call(path: &Path) -> rustix::io::Result<UnixStream> {
+    let address = SocketAddrUnix::new(path)?;
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    connect(&socket, &address)?;
+    Ok(socket.into())
 }

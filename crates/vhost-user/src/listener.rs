@@ -8,7 +8,8 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
+
+use crate::connection::call;
 
 /// A Unix socket that front-ends connect to. It is removed when this is dropped; what a killed daemon has left is
 /// replaced by the next one.
@@ -91,21 +92,14 @@ fn clear(path: &Path) -> Result<(), ListenError> {
     if !fs::symlink_metadata(path).map_err(failed)?.file_type().is_socket() {
         return Err(ListenError::NotASocket(path.into()));
     }
-    match probe(path) {
+    match call(path) {
         Err(Errno::CONNREFUSED) => fs::remove_file(path).map_err(failed),
         // Somebody has removed it meanwhile.
         Err(Errno::NOENT) => Ok(()),
         // It has as many waiting as it takes.
-        Ok(()) | Err(Errno::AGAIN) => Err(ListenError::InUse(path.into())),
+        Ok(_) | Err(Errno::AGAIN) => Err(ListenError::InUse(path.into())),
         Err(error) => Err(failed(error.into())),
     }
-}
-
-/// Connects to the socket at `path`, if that takes no waiting.
-fn probe(path: &Path) -> rustix::io::Result<()> {
-    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
-    connect(&socket, &SocketAddrUnix::new(path)?)
 }
 
 fn name(path: &Path) -> io::Result<(u64, u64)> {

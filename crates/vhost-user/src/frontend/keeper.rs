@@ -9,6 +9,7 @@ use std::{io, iter};
 
 use cubie_virtio_core::{Config, Features};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::retry_on_intr;
 use vhost::vhost_user::message::BackendReq;
 
 use super::DaemonKind;
@@ -120,11 +121,7 @@ impl Watch {
             PollFd::new(daemon.link().stream(), PollFlags::RDHUP),
         ];
         all.extend(channel.iter().map(|channel| PollFd::new(channel, PollFlags::IN)));
-        while let Err(error) = poll(&mut all, None) {
-            if error != rustix::io::Errno::INTR {
-                return Err(error.into());
-            }
-        }
+        retry_on_intr(|| poll(&mut all, None))?;
         let is = |nth: usize| all.get(nth).is_some_and(|fd| !fd.revents().is_empty());
         Ok(match (is(0), is(1)) {
             (true, _) => News::Stop,

@@ -9,13 +9,12 @@ use std::time::Instant;
 
 use rustix::event::PollFlags;
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
 use vhost::vhost_user::message::FrontendReq;
 use vm_memory::ByteValued;
 use vmm_sys_util::sock_ctrl_msg::ScmSocket;
 
 use super::DaemonError;
-use crate::connection::{Connection, Message, NEED_REPLY, PATIENCE, VERSION, assemble};
+use crate::connection::{Connection, Message, NEED_REPLY, PATIENCE, VERSION, assemble, call};
 
 /// The socket, and whether the daemon says of each request that it was carried out.
 ///
@@ -31,13 +30,9 @@ pub(crate) struct Link {
 }
 
 impl Link {
-    /// Connects to whoever listens at `path`. Never waits: a daemon that takes nobody has a queue that is full.
+    /// Connects to whoever listens at `path`, without waiting.
     pub(crate) fn open(path: &Path, stop: Arc<OwnedFd>) -> io::Result<Self> {
-        let address = SocketAddrUnix::new(path)?;
-        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
-        connect(&socket, &address)?;
-        Ok(Self { stream: socket.into(), stop, acknowledges: false })
+        Ok(Self { stream: call(path)?, stop, acknowledges: false })
     }
 
     pub(crate) fn stream(&self) -> &UnixStream {
